@@ -87,9 +87,8 @@ def check_range(pixels: Array, spec: PreprocessSpec) -> None:
     13440000x224 before they are cropped.
 
     Raises:
-        ImageError: another number of channels; or a value is above the maximum of a `Scale` intensity; or the
-            intensity is `Voi` and the values are not what the reader makes of a DICOM file by its VOI LUT or window; or
-            the shape.
+        ImageError: another number of channels; or the shape; or a value that is not finite, or is not from 0 to the
+            maximum of `Scale` or to 1 of `Voi`, which takes no 8-bit pictures.
     """
     height, width = pixels.shape[:2]
     expected = raw_channels(spec, pixels.dtype.name)
@@ -111,26 +110,36 @@ def check_range(pixels: Array, spec: PreprocessSpec) -> None:
             width=width,
             height=height,
         )
-    if isinstance(spec.intensity, Voi):
-        low, high = float(pixels.min()), float(pixels.max())
-        if pixels.dtype == np.uint8 or low < 0 or high > 1:
-            raise ImageError(
-                None,
-                f"{pixels.dtype} pixels from {low:g} to {high:g}, expected float32 in [0, 1]; "
-                "this model takes DICOM files through their own VOI LUT or window, or arrays made so",
-                code="image-range",
-                low=float(low),
-                high=float(high),
-            )
-    if isinstance(spec.intensity, Scale) and pixels.dtype != np.uint8 and float(pixels.max()) > spec.intensity.maximum:
+    if pixels.dtype != np.uint8 or isinstance(spec.intensity, Voi):
+        _check_values(pixels, spec)
+
+
+def _check_values(pixels: Array, spec: PreprocessSpec) -> None:
+    if spec.largest == math.inf and pixels.dtype.kind != "f":
+        return
+    low, high = float(pixels.min()), float(pixels.max())  # NaN where a value is
+    if not (math.isfinite(low) and math.isfinite(high)):
         raise ImageError(
-            None,
-            f"a pixel has the value {float(pixels.max()):g}, expected at most {spec.intensity.maximum:g}; "
-            "state the range of these images with --set preprocess.intensity.maximum=VALUE when training",
-            code="image-range",
-            high=float(pixels.max()),
-            most=spec.intensity.maximum,
+            None, "holds values that are not finite; replace them before using the image", code="image-not-finite"
         )
+    voi = isinstance(spec.intensity, Voi)
+    if spec.largest == math.inf or (low >= 0 and high <= np.float32(spec.largest) and pixels.dtype != np.uint8):
+        return
+    if voi:
+        advice = "this model takes DICOM files through their own VOI LUT or window, or arrays made so"
+    elif low < 0:
+        advice = "train with a window, such as --set preprocess.intensity=fitted, which takes values below 0"
+    else:
+        advice = "state the range of these images with --set preprocess.intensity.maximum=VALUE when training"
+    raise ImageError(
+        None,
+        f"{pixels.dtype} pixels from {low:g} to {high:g}, expected {'float32 from ' if voi else ''}0 to "
+        f"{spec.largest:g}; {advice}",
+        code="image-range",
+        low=low,
+        high=high,
+        most=spec.largest,
+    )
 
 
 def resize_image(pixels: Array, spec: PreprocessSpec) -> NDArray[np.float32]:

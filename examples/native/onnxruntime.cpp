@@ -20,6 +20,7 @@ int main(int count, char** arguments) try {
   const Json manifest = read_manifest(bundle + "/manifest.json");
   const auto labels = read_labels(manifest);
   Picture picture = read_picture(arguments[2]);
+  check_range(picture, manifest);
   std::cerr << "ONNX Runtime " << Ort::GetVersionString() << " here, the file is proven from "
             << manifest["runtime"]["onnxruntime"].string << " on\n";
   Ort::Env environment;

@@ -46,6 +46,12 @@ fn main() {
     let manifest = std::fs::read_to_string(format!("{bundle}/manifest.json")).expect("no manifest.json");
     let labels = manifest.split_once("\"labels\"").unwrap().1; // enough for names without quotes or brackets
     let labels: Vec<&str> = labels.split_once(']').unwrap().0.split('"').skip(1).step_by(2).collect();
+    // What `zoo predict` refuses is above the range of a network; "maximum" stands nowhere else in a manifest of ours.
+    let ranges = manifest.split("\"maximum\":").skip(1);
+    for most in ranges.map(|rest| rest.split(['}', ',']).next().unwrap().trim().parse::<f64>().expect("no number")) {
+        let brightest = pixels.chunks_exact(2).map(|two| u16::from_ne_bytes([two[0], two[1]])).max().unwrap_or(0);
+        assert!(!deep || f64::from(brightest) <= most, "a pixel has the value {brightest}, expected 0 to {most}");
+    }
     let [model, input, logits, probabilities] =
         [format!("{bundle}/model.onnx").as_str(), "image", "logits", "probabilities"].map(text);
     let (inputs, outputs) = ([input.as_ptr()], [logits.as_ptr(), probabilities.as_ptr()]);

@@ -18,6 +18,7 @@ int main(int count, char** arguments) try {
   const Json manifest = read_manifest(bundle + "/manifest.json");
   const auto labels = read_labels(manifest);
   Picture picture = read_picture(arguments[2]);
+  check_range(picture, manifest);
   ov::Core core;
   // Without the hint a CPU that has bfloat16 would compute in it.
   auto request = core.compile_model(bundle + "/model.onnx", "CPU", ov::hint::inference_precision(ov::element::f32))

@@ -4,7 +4,9 @@
 // PGM (P5, 16 bit), without comments; from a decoder of your own fill a Picture yourself.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <fstream>
 #include <stdexcept>
 #include <string>
@@ -33,4 +35,22 @@ inline Picture read_picture(const std::string& path) {
   for (std::size_t at = 0; deep && at < picture.bytes.size(); at += 2)  // a PGM is big-endian
     std::swap(picture.bytes[at], picture.bytes[at + 1]);
   return picture;
+}
+
+// Throws where a value is above the range that a network was trained on, as `zoo predict` refuses it. Pictures of your
+// own in float32 may hold neither values below 0 then nor values that are not finite.
+inline void check_range(const Picture& picture, const Json& manifest) {
+  std::vector<const Json*> specs{&manifest["preprocess"]};
+  for (const Json& member : manifest["members"].items) specs.push_back(&member["preprocess"]);
+  for (std::size_t at = 0; picture.channels == 1 && at < picture.bytes.size(); at += 2) {
+    std::uint16_t value = 0;
+    std::memcpy(&value, &picture.bytes[at], sizeof value);
+    for (const Json* spec : specs) {
+      const Json& intensity = (*spec)["intensity"];
+      if (intensity["type"].string == "scale" && value > intensity["maximum"].value)
+        throw std::runtime_error("a pixel has the value " + std::to_string(value) + ", expected 0 to " +
+                                 std::to_string(static_cast<long>(intensity["maximum"].value)) +
+                                 "; give pictures of the range it was trained on");
+    }
+  }
 }

@@ -31,7 +31,7 @@ class Network:
     @property
     def manifest(self) -> Any:
         given = InputSpec(name="image", dtype=self.dtype, channels=3 if self.dtype == "uint8" else 1)  # type: ignore[arg-type]
-        return SimpleNamespace(preprocess=self.spec, views=(self.spec,), input=given)
+        return SimpleNamespace(preprocess=self.spec, views=(self.spec,), input=given, kinds=(self.dtype,))
 
     def logits(self, batch: Array, prepare: Callable[[Array, PreprocessSpec], Array] = apply) -> Array:
         """(N, H, W, C) raw images to (N, 6) logits."""

@@ -23,6 +23,7 @@ from zoo.edge._bench import median_interval
 from zoo.edge._budget import KEYS, misses, parse
 from zoo.edge._session import placement
 from zoo.errors import ProviderError, UsageError
+from zoo.spec import Intensity, Scale, Voi, Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +52,19 @@ def test_the_interval_of_the_median_holds_it_as_often_as_it_says() -> None:
         assert 0.93 <= held <= 0.985, n
     assert median_interval(np.array([3.0])) == (3, 3)
     assert median_interval(np.array([5.0, 1.0, 3.0])) == (1, 5)
+
+
+@pytest.mark.parametrize("intensity", [Scale(maximum=0.5), Scale(maximum=60000), Voi(), Window(center=0, width=9)])
+def test_noise_lies_in_the_range_that_the_model_takes(intensity: Intensity, tmp_path: Path) -> None:
+    manifest = deep_manifest(dtype="float32")
+    spec = msgspec.structs.replace(manifest.preprocess, intensity=intensity)
+    model = make_model(msgspec.structs.replace(manifest, preprocess=spec))
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    runtime = Runtime.open(tmp_path / "model.onnx")
+    noise = timing._noise(runtime, (20, 30), 2)
+    assert noise.shape == (2, 20, 30, 1)
+    assert np.isfinite(runtime.logits(noise)).all()
+    assert noise.std() > 0
 
 
 @pytest.mark.usefixtures("without_children")

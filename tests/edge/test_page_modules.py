@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import shutil
+import struct
 import subprocess
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +18,7 @@ from edge_models import LABELS, deep_manifest, make_manifest, make_model
 from zoo.edge._explain import VISIBLE, VISIBLE_EVIDENCE, map_occlusion
 from zoo.edge._runtime import Runtime
 from zoo.edge.page import INDEX, assets
-from zoo.readers import from_array
+from zoo.readers import from_array, read
 from zoo.spec import encode
 
 if TYPE_CHECKING:
@@ -119,6 +122,85 @@ def test_a_map_of_the_file_itself_is_told_and_drawn_as_such(modules: Path) -> No
     assert "The model's own map of evidence for red" in words
     assert "covered" not in words
     assert node(modules, script, strong)[1] == 3
+
+
+_EXIF = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"  # orientation 6 alone
+_UPRIGHT = _EXIF.replace(b"\x01\0\x06", b"\x01\0\x01")
+_RAW = b"\nexif\n      26\n" + _EXIF.hex().encode() + b"\n"
+
+
+def _png(before: bytes = b"", behind: bytes = b"") -> bytes:
+    """A gray picture of 3 x 2 pixels, with chunks before and behind its pixels."""
+    rows = _chunk(b"IDAT", zlib.compress(bytes(2 * 4)))
+    header = _chunk(b"IHDR", struct.pack(">IIBBBBB", 3, 2, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + before + rows + behind + _chunk(b"IEND", b"")
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+@pytest.mark.parametrize(
+    ("chunk", "turns"),
+    [
+        (_chunk(b"eXIf", _EXIF), True),
+        (_chunk(b"eXIf", _UPRIGHT), False),
+        (_chunk(b"tEXt", b"Raw profile type exif\0" + _RAW), True),
+        (_chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(_RAW)), True),
+        (_chunk(b"tEXt", b"Raw profile type exif of no kind\0"), False),
+        (b"", False),
+    ],
+    ids=["eXIf", "eXIf upright", "tEXt", "zTXt", "another text", "none"],
+)
+@pytest.mark.parametrize("place", ["before", "behind"])
+def test_a_png_that_exif_turns_is_not_given_to_a_browser(
+    modules: Path, chunk: bytes, place: str, *, turns: bool
+) -> None:
+    """A browser may show it as it lies; the device turns it."""
+    data = _png(**{place: chunk})
+    assert read(data).pixels.shape[:2] == ((3, 2) if turns else (2, 3))
+    script = 'import { defect } from "./decode.js"; console.log(JSON.stringify(defect(Uint8Array.from(given))));'
+    assert (node(modules, script, list(data)) is not None) == turns
+
+
+def test_known_files_have_the_pixels_that_our_readers_make_of_them(modules: Path) -> None:
+    script = 'import { KNOWN } from "./known.js"; console.log(JSON.stringify(KNOWN));'
+    known = node(modules, script)
+    assert [one["form"] for one in known] == ["JPEG", "PNG", "WebP"]
+    for one in known:
+        found = read(base64.b64decode(one["file"])).pixels
+        assert found.shape == (one["height"], one["width"], 3)
+        expected = np.frombuffer(base64.b64decode(one["pixels"]), np.uint8).reshape(found.shape)
+        assert np.abs(found.astype(int) - expected).max() <= one["most"], one["form"]
+
+
+@pytest.mark.parametrize(
+    ("change", "refused"),
+    [
+        ("", None),
+        ("if (one.form === 'JPEG') data[5] += data[5] > 99 ? -2 : 2;", None),  # a decoder that rounds otherwise
+        ("if (one.form === 'JPEG') data[5] += data[5] > 99 ? -9 : 9;", "JPEG"),
+        ("if (one.form === 'PNG') data[5] += data[5] > 99 ? -1 : 1;", "PNG"),
+        ("if (one.form === 'WebP') data[5] += data[5] > 99 ? -1 : 1;", "WebP"),
+        ("[height, width] = [width, height];", "JPEG"),
+    ],
+    ids=["the same", "rounded", "other colours", "gamma", "lossy", "turned"],
+)
+def test_a_browser_that_decodes_otherwise_is_refused(modules: Path, change: str, refused: str | None) -> None:
+    script = f"""
+        import {{ checkDecoders }} from "./decode.js";
+        import {{ KNOWN }} from "./known.js";
+        const decoder = async (bytes) => {{
+          const one = KNOWN.find((known) => atob(known.file).length === bytes.length);
+          const data = Uint8Array.from(atob(one.pixels), (letter) => letter.charCodeAt(0));
+          let {{ height, width }} = one;
+          {change}
+          return {{ data, height, width }};
+        }};
+        console.log(JSON.stringify(await checkDecoders(decoder).then(() => null, (problem) => problem.message)));
+    """
+    said = node(modules, script)
+    assert said is None if refused is None else refused in said
 
 
 @pytest.mark.parametrize("size", [0, 1, 55, 56, 63, 64, 65, 1000])

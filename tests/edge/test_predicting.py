@@ -27,7 +27,7 @@ from zoo.edge.__main__ import main
 from zoo.edge._intake import Intake
 from zoo.edge._stream import batches, decode_ahead, expand
 from zoo.errors import DataError, ImageError, OutputError
-from zoo.spec import InputSpec
+from zoo.spec import InputSpec, Intensity, PreprocessSpec, Scale, Voi, Window
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
@@ -213,11 +213,47 @@ def test_raw_images_go_in_whatever_the_file_leaves_to_the_device(tmp_path: Path,
     assert labels_of(runtime.predict(raw)) == [LABELS[int(np.argmax(row))] for row in expected]
 
 
+def test_a_file_of_an_older_release_takes_what_its_intensity_allows() -> None:
+    def kinds(intensity: Intensity, **declared: Any) -> tuple[str, ...]:
+        spec = PreprocessSpec(size=(8, 8), channels="gray", intensity=intensity, mean=(0.0,), std=(1.0,))
+        known = {"name": "image", "dtype": "float32", "channels": 1, "stage": "tensor"}
+        return make_manifest(preprocess=spec, input=InputSpec(**(known | declared))).kinds
+
+    assert kinds(Scale(maximum=255)) == ("uint8",)
+    assert kinds(Scale(maximum=4095)) == ("float32", "uint16")
+    assert kinds(Voi()) == ("float32",)
+    assert kinds(Window(center=40, width=400)) == ("float32", "uint16", "uint8")
+    assert kinds(Scale(maximum=1), kind="float32") == ("float32",)
+    assert kinds(Scale(maximum=255), stage="raw") == ("float32",)
+
+
 def test_batches_of_the_wrong_shape_are_refused(model_file: Path) -> None:
     runtime = Runtime.open(model_file)
     for shape in [(4, 4, 3), (1, 4, 4, 1), (1, 3, 4, 4), (0, 4, 4, 3)]:
         with pytest.raises(ImageError, match="expected"):
             runtime.logits(np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize("ask", ["logits", "probabilities", "logits_and_probabilities", "decisive"])
+@pytest.mark.parametrize(
+    ("value", "code"), [(-1, "image-range"), (4096, "image-range"), (np.nan, "image-not-finite"), (0, None)]
+)
+@pytest.mark.parametrize("stage", ["raw", "tensor"])
+def test_a_batch_is_held_to_the_range_of_the_model(
+    tmp_path: Path, ask: str, value: float, code: str | None, stage: str
+) -> None:
+    """As `predict` does: else two ways to ask give two answers to one image."""
+    manifest = deep_manifest(dtype="float32", stage=stage)
+    (tmp_path / "m.onnx").write_bytes(make_model(manifest).SerializeToString())
+    runtime = Runtime.open(tmp_path / "m.onnx")
+    batch = np.full((2, 8, 8, 1), 7, np.float32)
+    batch[1, 3, 3] = value
+    if code is None:
+        assert getattr(runtime, ask)(batch) is not None
+        return
+    with refused(code, ImageError):
+        getattr(runtime, ask)(batch)
+    assert [type(one) for one in runtime.predict(list(batch))] == [Prediction, Failure]
 
 
 def test_a_csv_holds_no_cell_that_a_spreadsheet_would_run(model_file: Path, tmp_path: Path) -> None:

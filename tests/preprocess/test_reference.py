@@ -159,6 +159,29 @@ def test_values_above_the_declared_range_are_refused() -> None:
         check_range(np.full((2, 2, 1), 4096, np.uint16), spec)
 
 
+def test_values_below_0_are_no_part_of_a_declared_range() -> None:
+    """Air in Hounsfield units would reach the network as -0.25, where training shows 0 to 1."""
+    spec = PreprocessSpec(size=(2, 2), intensity=Scale(maximum=4095), **GRAY)
+    check_range(np.zeros((2, 2, 1), np.float32), spec)
+    with refused("image-range", ImageError, low=-1024, high=3000, most=4095):
+        check_range(np.array([-1024, 0, 1, 3000], np.float32).reshape(2, 2, 1), spec)
+    check_range(np.full((2, 2, 1), -1024, np.float32), PreprocessSpec(size=(2, 2), intensity=Percentile(), **GRAY))
+
+
+def test_the_largest_value_of_a_range_is_in_it() -> None:
+    spec = PreprocessSpec(size=(2, 2), intensity=Scale(maximum=0.3), **GRAY)
+    check_range(np.full((2, 2, 1), 0.3, np.float32), spec)  # float32 holds a little more
+
+
+@pytest.mark.parametrize("intensity", [Scale(maximum=4), Window(center=2, width=3), Percentile(), Voi()])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_are_refused(intensity: Intensity, value: float) -> None:
+    image = np.zeros((2, 2, 1), np.float32)
+    image[1, 0] = value
+    with refused("image-not-finite", ImageError):
+        check_range(image, PreprocessSpec(size=(2, 2), intensity=intensity, **GRAY))
+
+
 sides = st.integers(1, 5000)
 targets = st.tuples(st.integers(1, 512), st.integers(1, 512))
 

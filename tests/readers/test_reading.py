@@ -14,12 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from refusals import refused
+from tiff_files import tiff
 
 from zoo.errors import ImageError
 from zoo.readers import _raster as raster
 from zoo.readers import from_array, probe, read
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 RNG = np.random.default_rng(0)
@@ -125,6 +127,46 @@ def test_orientation_of_a_phone_is_applied() -> None:
         assert image.pixels.shape == (5, 7, 3), form
         if form != "JPEG":
             np.testing.assert_array_equal(image.pixels, np.rot90(COLOUR, -1))
+
+
+_XMP = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>"""
+
+
+_TEXT = b"XML:com.adobe.xmp\0\0\0\0\0" + _XMP
+
+
+def _described() -> Image.Exif:
+    """EXIF without an orientation."""
+    exif = Image.Exif()
+    exif[0x010E] = "a scan"
+    return exif
+
+
+XMP_FILES: dict[str, Callable[[Image.Image], bytes]] = {
+    "JPEG": lambda image: encoded(image, "JPEG", xmp=_XMP),
+    "JPEG with EXIF": lambda image: encoded(image, "JPEG", xmp=_XMP, exif=_described()),
+    "PNG": lambda image: (data := encoded(image, "PNG"))[:33] + chunk(b"iTXt", _TEXT) + data[33:],
+    "PNG, behind its pixels": lambda image: (data := encoded(image, "PNG"))[:-12] + chunk(b"iTXt", _TEXT) + data[-12:],
+    "WebP": lambda image: encoded(image, "WEBP", lossless=True, xmp=_XMP),
+    "TIFF": lambda image: encoded(image, "TIFF", tiffinfo={700: _XMP}),
+    "TIFF of pages": lambda image: encoded(image, "TIFF", save_all=True, append_images=[image], tiffinfo={700: _XMP}),
+    "deep TIFF": lambda _: tiff(DEEP, tags={700: _XMP}),
+    "BigTIFF": lambda _: tiff(COLOUR, big=True, tags={700: _XMP}),
+    "big-endian BigTIFF": lambda _: tiff(COLOUR, big=True, order=">", tags={700: _XMP}),
+    "deep BigTIFF": lambda _: tiff(DEEP, big=True, tags={700: _XMP}),
+}
+"""One picture whose XMP says that it is to be turned."""
+
+
+@pytest.mark.parametrize("form", XMP_FILES)
+def test_orientation_in_xmp_turns_no_picture(form: str) -> None:
+    """EXIF alone does. Browsers know no other rule, and with two of them one file would be two pictures."""
+    data = XMP_FILES[form](Image.fromarray(COLOUR))
+    for frame in (1, 2) if "pages" in form else (None,):
+        assert read(data, frame=frame).pixels.shape[:2] == (7, 5)
+    header = probe(data)
+    assert (header.height, header.width) == (7, 5)
 
 
 @pytest.mark.parametrize("orientation", range(10))

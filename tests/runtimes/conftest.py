@@ -61,7 +61,7 @@ def checkout(node_modules: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """The JavaScript of this project where its imports find the installed packages."""
     folder = tmp_path_factory.mktemp("checkout")
     own = ("examples/node/predict.mjs", "examples/node/picture.mjs")
-    for name in (*own, "zoo/edge/page/golden.js", "zoo/edge/page/decide.js"):
+    for name in (*own, *(f"zoo/edge/page/{name}.js" for name in ("bundle", "decide", "golden", "sha256"))):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     (folder / "package.json").write_text('{"type": "module"}')

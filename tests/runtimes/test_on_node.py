@@ -14,6 +14,7 @@ from PIL import Image
 from runtime_cases import decide_by_all, leaves_nothing_behind, write_picture
 
 import zoo
+from zoo._support.files import sha256_file
 
 pytestmark = pytest.mark.slow
 
@@ -50,9 +51,30 @@ def test_a_spoilt_answer_is_refused(checkout: Path, photographs: Path, tmp_path:
         arrays = dict(golden)
     arrays["logits"] = arrays["logits"] + np.float32([0, 0.01, 0])
     np.savez_compressed(bundle / "golden.npz", **arrays)
-    status, said = on_node(checkout, bundle)
+    said = json.loads((bundle / "manifest.json").read_bytes())
+    said["files"]["golden.npz"] = sha256_file(bundle / "golden.npz")
+    (bundle / "manifest.json").write_text(json.dumps(said))
+    picture = write_picture(tmp_path / "picture", arrays["image_0000"])
+    status, said = on_node(checkout, bundle, picture)
     assert status == 3
     assert len(said["proof"]["mismatches"]) >= 32
+    assert said["predictions"] == [], "who reads no status would take an answer that is not proven"
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "golden.npz", "manifest.json"])
+def test_a_changed_file_is_refused(checkout: Path, photographs: Path, tmp_path: Path, name: str) -> None:
+    bundle = tmp_path / "changed.zoo"
+    shutil.copytree(photographs / "default.zoo", bundle)
+    if name == "manifest.json":
+        said = json.loads((bundle / name).read_bytes())
+        (bundle / name).write_text(json.dumps(said | {"labels": said["labels"][::-1]}))
+    else:
+        (bundle / name).write_bytes((bundle / name).read_bytes() + b"\0")
+    command = ["node", "examples/node/predict.mjs", str(bundle)]
+    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert name in done.stderr
+    assert not done.stdout
 
 
 def test_pictures_are_labelled_as_by_predict(checkout: Path, photographs: Path, deep: Path, tmp_path: Path) -> None:

@@ -133,12 +133,12 @@ def _cell(value: Interval | int | None) -> str:
 
 
 def _input(manifest: Manifest) -> str:
-    given, spec = manifest.input, manifest.preprocess
+    given, spec, raw = manifest.input, manifest.preprocess, " or ".join(manifest.kinds)
     shape = "(N, H, W, C)" if given.stage != "tensor" else "(N, C, H, W)"
     place = {
         "raw": "all preprocessing is inside the file: give it the picture as it was read",
-        "resized": "the file takes pictures already denoised and resized; the zoo runtime does that",
-        "tensor": "the file takes fully preprocessed numbers; the zoo runtime makes them",
+        "resized": f"the file takes pictures already denoised and resized; the zoo runtime does that to {raw} pictures",
+        "tensor": f"the file takes fully preprocessed numbers; the zoo runtime makes them of {raw} pictures",
     }[given.stage]
     takes = f"`{given.name}`, {shape} {given.dtype}, C = {given.channels}; {place}.{_channels(manifest)}"
     if manifest.members:

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from zoo._support.ranges import in_ranges
 from zoo.edge._last_step import find_open_labels
-from zoo.spec import Percentile, Scale, Voi, Window
+from zoo.preprocess import raw_channels
+from zoo.spec import Percentile, Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,25 +93,21 @@ class _Tried:
 
 def look_of(manifest: Manifest) -> Look:
     """By the preprocessing alone, where no image is at hand."""
-    given, intensity = manifest.input, manifest.preprocess.intensity
-    if given.dtype == "uint8":
-        ends = [(0.0, 255.0)]
-    elif isinstance(intensity, Scale):
-        ends = [(0.0, intensity.maximum)]
-    elif isinstance(intensity, Voi):
-        ends = [(0.0, 1.0)]
+    kind, intensity = manifest.kinds[-1], manifest.preprocess.intensity
+    if (most := _most(manifest)) < np.inf:
+        ends = [(0.0, most)]
     elif isinstance(intensity, Window):
         windows = zip(intensity.centers, intensity.widths, strict=True)
         ends = [(center - 0.75 * width, center + 0.75 * width) for center, width in windows]
     else:
         ends = [(0.0, 4095.0)]
-    if given.dtype == "uint16":
+    if kind == "uint16":
         ends = [(max(0.0, low), min(65535.0, high)) for low, high in ends]
     levels = tuple(tuple(low + tone * (high - low) for tone in _TONES) for low, high in ends)
     if len(levels) == 1:
-        levels *= given.channels
-    gray = given.dtype == "uint8" and all(spec.channels == "gray" for spec in manifest.views)
-    return Look(given.dtype, _stage_sizes(manifest), levels, gray, _padding(manifest))
+        levels *= raw_channels(manifest.preprocess, kind)
+    gray = kind == "uint8" and all(spec.channels == "gray" for spec in manifest.views)
+    return Look(kind, _stage_sizes(manifest), levels, gray, _padding(manifest))
 
 
 def look_at(images: Sequence[Array], manifest: Manifest) -> Look:
@@ -123,10 +120,9 @@ def look_at(images: Sequence[Array], manifest: Manifest) -> Look:
     pixels = pixels[~in_ranges(pixels, known.padding).any(axis=1)] if known.padding else pixels
     if not len(pixels):
         return replace(known, sizes=sizes)
-    levels = []
+    levels, most = [], _most(manifest)
     for channel, ours in zip(np.quantile(pixels.astype(np.float64), _TONES, axis=0).T, known.levels, strict=True):
-        top = ours[-1] if isinstance(manifest.preprocess.intensity, Scale | Voi) else np.inf
-        levels.append(tuple(min(float(level), top) for level in channel) if channel[-1] > channel[0] else ours)
+        levels.append(tuple(min(float(level), most) for level in channel) if channel[-1] > channel[0] else ours)
     gray = images[0].shape[2] == 3 and all((image == image[:, :, :1]).all() for image in images)
     return replace(known, sizes=sizes, levels=tuple(levels), gray=gray)
 
@@ -398,3 +394,8 @@ def _stage_sizes(manifest: Manifest) -> tuple[tuple[int, int], ...]:
 def _padding(manifest: Manifest) -> tuple[tuple[float, float], ...]:
     intensity = manifest.preprocess.intensity
     return intensity.padding if isinstance(intensity, Percentile) else ()
+
+
+def _most(manifest: Manifest) -> float:
+    """The largest raw value that every network takes; infinity: any."""
+    return 255.0 if manifest.kinds == ("uint8",) else min(spec.largest for spec in manifest.views)

@@ -253,7 +253,8 @@ def _noise(runtime: Runtime, size: tuple[int, int], batch_size: int) -> NDArray[
     shape = (batch_size, *size, raw_channels(runtime.manifest.preprocess, kind))
     if kind == "uint8":
         return random.integers(0, 256, shape, dtype=np.uint8)
-    return random.integers(0, 4096, shape).astype(kind)  # 12 bits, as most 16-bit images hold
+    most = min(4095.0, *(spec.largest for spec in runtime.manifest.views))  # 12 bits, as most 16-bit images hold
+    return (random.random(shape, np.float32) * np.float32(most)).astype(kind)
 
 
 def _peak_megabytes() -> float | None:

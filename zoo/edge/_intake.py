@@ -15,7 +15,7 @@ from zoo import preprocess
 from zoo.errors import ImageError
 from zoo.readers import from_array, read
 from zoo.readers._padding import adopt_padding
-from zoo.spec import Manifest, Scale, Voi
+from zoo.spec import Manifest, Voi
 
 if TYPE_CHECKING:
     from zoo.readers import RawImage
@@ -70,7 +70,7 @@ class Intake:
 
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
-        self.kinds = _kinds(manifest)
+        self.kinds = frozenset(manifest.kinds)
 
     def pixels(self, name: str, source: bytes | Source | ImageError, frame: int | None = None) -> Array | Reason:
         """One image as the graph takes it, or why it cannot be used, on one line.
@@ -113,7 +113,7 @@ class Intake:
         """Raw images (N, H, W, C) as the graph takes them.
 
         Raises:
-            ImageError: another shape or dtype than the model was made for.
+            ImageError: another shape or dtype than the model was made for, or values outside its range.
         """
         spec = self.manifest.preprocess
         channels = preprocess.raw_channels(spec, batch.dtype.name)
@@ -128,6 +128,8 @@ class Intake:
                 shape=list(batch.shape),
                 expected=sorted(self.kinds),
             )
+        for image in batch:  # of uint8 shapes alone: a few microseconds
+            self._check_range(image)
         stage = self.manifest.input.stage
         if stage == "raw":
             return batch
@@ -148,8 +150,11 @@ class Intake:
                 found=image.kind,
                 expected=sorted(self.kinds),
             )
+        self._check_range(image.pixels)
+
+    def _check_range(self, pixels: Array) -> None:
         for spec in self.manifest.views:
-            preprocess.check_range(image.pixels, spec)
+            preprocess.check_range(pixels, spec)
 
     def _ready(self, image: RawImage) -> Array:
         self.check(image)
@@ -161,18 +166,3 @@ class Intake:
         return (
             preprocess.resize_image(image.pixels, spec) if stage == "resized" else preprocess.apply(image.pixels, spec)
         )
-
-
-def _kinds(manifest: Manifest) -> frozenset[str]:
-    """Kinds of raw image that the model was made for.
-
-    With the whole preprocessing in the graph the input says it. Else the input is float32 whatever the images
-    were, and the intensity says it: `Scale` to 255 or less is 8 bit, and `Voi` is what a DICOM file becomes.
-    """
-    declared, intensity = manifest.input, manifest.preprocess.intensity
-    if declared.stage == "raw":
-        return frozenset({declared.dtype})
-    deep = frozenset({"uint16", "float32"})
-    if isinstance(intensity, Scale):
-        return frozenset({"uint8"}) if intensity.maximum <= 255 else deep
-    return frozenset({"float32"}) if isinstance(intensity, Voi) else deep | {"uint8"}

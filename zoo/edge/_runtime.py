@@ -146,7 +146,7 @@ class Runtime:
     @property
     def raw_kind(self) -> str:
         """A kind of raw image it takes: uint8, uint16 or float32."""
-        return sorted(self._intake.kinds)[-1]
+        return self.manifest.kinds[-1]
 
     def logits(self, batch: Array, columns: Cells | None = None) -> NDArray[np.float32]:
         """Answer raw images.
@@ -161,7 +161,7 @@ class Runtime:
             (N, K) float32.
 
         Raises:
-            ImageError: the batch has another shape or dtype than the model was made for.
+            ImageError: the batch has another shape or dtype than the model was made for, or values outside its range.
             DataError: columns are wanted and not given, or a cell cannot be taken.
             UsageError: columns are given and the model takes none.
             ModelError: ONNX Runtime failed, or gave another shape, or probabilities beside them that are none.

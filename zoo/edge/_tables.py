@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from zoo.edge._replay import Verification
     from zoo.edge._results import Prediction
     from zoo.edge.bundle import Contents
-    from zoo.spec import Abstention, GoldenKind, OldestRuntime
+    from zoo.spec import Abstention, GoldenKind, Manifest, OldestRuntime
 
 __all__ = [
     "describe_answer",
@@ -135,6 +135,12 @@ def _describe_signature(proof: Verification, key: Path | None) -> str:
     return f"signed by key {proof.signer}, not checked: give --key"
 
 
+def _describe_input(manifest: Manifest) -> str:
+    given = manifest.input
+    made = "" if given.stage == "raw" else f", made of {' or '.join(manifest.kinds)} images"
+    return f"{given.dtype}, {given.channels} channels, {given.stage}{made}"
+
+
 def describe_model(contents: Contents) -> dict[str, object]:
     """What an exported model says of itself."""
     from zoo.tabular import describe_columns  # numpy, which 'zoo list' is to do without
@@ -149,7 +155,7 @@ def describe_model(contents: Contents) -> dict[str, object]:
         lines[title_of_metric(name)] = with_interval(value)
     beside = {} if manifest.table is None else {"columns beside": describe_columns(manifest.table)}
     return lines | {
-        "input": f"{manifest.input.dtype}, {manifest.input.channels} channels, {manifest.input.stage}",
+        "input": _describe_input(manifest),
         **beside,
         "onnxruntime": _describe_oldest(manifest.runtime),
         **describe_decisions(manifest),

@@ -1,5 +1,6 @@
 """Beside the pixels of a picture: which way is up, and which fields may name a person or a place.
 
+Which way is up, EXIF alone says (tag 274 of a TIFF). Browsers and programs on devices do not look for it in XMP.
 Values of such fields are never given out. A damaged block does not cost the picture.
 """
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["find_names", "is_turned", "personal", "turn", "upright"]
 
 _ORIENTATION = 0x0112  # EXIF tag; values 5 to 8 swap width and height
+_BLOCKS = ("exif", "Raw profile type exif")  # Pillow's names for EXIF, and for EXIF as a text of a PNG
 # Not ImageOps.exif_transpose: it writes the EXIF block anew and fails on a damaged one.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -94,8 +96,10 @@ def personal(image: Image.Image) -> tuple[str, ...]:
 
 
 def _orientation(image: Image.Image) -> int:
+    bare = Image.Image()  # the image's own method may decode it, or take the orientation of XMP
+    bare.info = {name: image.info[name] for name in _BLOCKS if name in image.info}
     try:
-        value = Image.Image.getexif(image).get(_ORIENTATION, 1)  # a PNG's own method decodes it
+        value = bare.getexif().get(_ORIENTATION, 1)
     except Exception:  # as in `personal`
         return 1
     return value if isinstance(value, int) else 1

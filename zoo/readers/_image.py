@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from zoo._support.ranges import in_ranges
 from zoo.errors import ImageError
-from zoo.spec import MOST_CHANNELS
+from zoo.spec import MOST_CHANNELS, PixelKind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["KINDS", "SHOWN", "Kind", "Probe", "RawImage", "Shown", "check_frame", "from_array", "stack_of"]
 
-Kind = Literal["uint8", "uint16", "float32"]
+Kind = PixelKind
 """Pixel type of a raw image; it is also the input type of the exported file."""
 
 KINDS: tuple[Kind, ...] = ("uint8", "uint16", "float32")

@@ -136,6 +136,7 @@ def read(stream: IO[bytes], form: str, name: str, *, frame: int | None = None) -
         if frames > 1:
             with _decoding(name):
                 image.seek(number - 1)
+                _settle_page(image)
             _check_size(*image.size, name)
         kind = find_kind(image, stream, form, name)
         if form == "PPM":
@@ -260,7 +261,7 @@ def _open(stream: IO[bytes], form: str, name: str) -> Iterator[ImageFile]:
         if form == "GIF":
             _settle_table(image)
         if form == "TIFF":
-            _settle_map(image)
+            _settle_page(image)
         _check_size(*image.size, name)
         yield image
 
@@ -326,8 +327,13 @@ def _settle_table(image: Image.Image) -> None:
         image.palette = None
 
 
-def _settle_map(image: Image.Image) -> None:
-    """Take a colour map without a value above 255 for one of 8 bits, as libtiff does; Pillow makes it black."""
+def _settle_page(image: Image.Image) -> None:
+    """Let a page of a TIFF be read by our rules, before it is decoded.
+
+    A colour map without a value above 255 is one of 8 bits, as in libtiff; Pillow makes it black. And Pillow turns a
+    page by its XMP where tag 274 is missing.
+    """
+    image.info.pop("xmp", None)
     colours = getattr(image, "tag_v2", {}).get(tiff.COLOUR_MAP, ())
     if image.mode in ("P", "PA") and colours and max(colours) < 256:
         image.palette = ImagePalette.raw("RGB;L", bytes(colours))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from zoo._support.text import brief
 from zoo.errors import UsageError
-from zoo.spec import ModelCard, TrainConfig, Voi
+from zoo.spec import ModelCard, Percentile, TrainConfig, Voi
 
 if TYPE_CHECKING:
     from zoo.runs import RunFolder, RunRecord
@@ -22,11 +22,14 @@ ENSEMBLE_PLUGIN = "ensemble"
 def ensemble_card(name: str) -> ModelCard:
     """A card whose members are the folders of the runs; its preprocessing is that of the largest input.
 
+    Members by percentiles come first: images are read as the preprocessing of the card says, and files with padding
+    adopt the value that those members leave out.
+
     The seed and the split are those of the first run.
 
     Raises:
         UsageError: fewer than two runs, one twice, one that is missing, unfinished or an ensemble, or runs that cannot
-            answer together: other labels, task or pixels.
+            answer together: other labels, task, pixels or padding.
     """
     from zoo.runs import find_run, open_run
 
@@ -56,9 +59,11 @@ def ensemble_card(name: str) -> ModelCard:
         if any(run.path == other.path for other in runs):
             raise UsageError(f"{part} is named twice; name each run once", code="ensemble-twice", member=part)
         _refuse(part, run, runs[0].record if runs else run.record)
+        _refuse_padding(part, run, runs)
         runs.append(run)
     first = runs[0].record
-    largest = max((run.record.card.preprocess for run in runs), key=lambda spec: spec.size[0] * spec.size[1])
+    specs = [run.record.card.preprocess for run in runs]
+    largest = max(specs, key=lambda spec: (isinstance(spec.intensity, Percentile), spec.size[0] * spec.size[1]))
     config = first.card.train
     return ModelCard(
         name=ENSEMBLE_PLUGIN,
@@ -133,4 +138,22 @@ def _refuse(name: str, run: RunFolder, first: RunRecord) -> None:
             code="ensemble-mixed",
             member=name,
             differs="intensity",
+        )
+
+
+def _refuse_padding(name: str, run: RunFolder, others: list[RunFolder]) -> None:
+    """Refuse a member by percentiles that leaves out other padding than one before: an image has one filling."""
+    from zoo._support.ranges import describe_ranges  # numpy, which 'zoo list' is to do without
+
+    ours = run.record.card.preprocess.intensity
+    for other in others:
+        theirs = other.record.card.preprocess.intensity
+        if not isinstance(ours, Percentile) or not isinstance(theirs, Percentile) or ours.padding == theirs.padding:
+            continue
+        raise UsageError(
+            f"{name} leaves the padding {describe_ranges(ours.padding) or 'none'} out of percentiles, "
+            f"{other.record.id} {describe_ranges(theirs.padding) or 'none'}; expected runs on the same images",
+            code="ensemble-mixed",
+            member=name,
+            differs="padding",
         )

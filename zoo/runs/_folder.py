@@ -24,6 +24,7 @@ from zoo.spec import (
     Licence,
     ModelCard,
     OperatingPoint,
+    PixelKind,
     PluginOrigin,
     Task,
     Teacher,
@@ -108,7 +109,7 @@ class RunRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """The card as resolved for this run: size, channels and, as `card.train`, the recipe as used."""
     labels: tuple[str, ...]
     task: Task = "multiclass"
-    kind: Literal["uint8", "uint16", "float32"]
+    kind: PixelKind
     """Pixel type of the raw images, and so of the exported file's input."""
     source: str
     """What --data was; a path here stays on this machine and is never exported."""

@@ -153,6 +153,11 @@ class PreprocessSpec(Value, frozen=True):
             raise ValueError("mean holds a value beyond 1000000")
 
     @property
+    def largest(self) -> float:
+        """The largest raw value that it takes, 0 being the smallest; infinity: it takes any value."""
+        return getattr(self.intensity, "maximum", 1.0 if isinstance(self.intensity, Voi) else math.inf)
+
+    @property
     def named_channels(self) -> str:
         """'rgb', 'gray' or '5 channels'."""
         return self.channels if isinstance(self.channels, str) else f"{self.channels} channels"

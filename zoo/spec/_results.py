@@ -12,13 +12,13 @@ from zoo.spec._decisions import Abstention, Novelty, OperatingPoint
 from zoo.spec._display import Display, Table
 from zoo.spec._judged import AbstentionReport, ConformalReport, OperatingReport
 from zoo.spec._origin import OldestRuntime, PluginOrigin, Teacher
-from zoo.spec._preprocessing import PreprocessSpec
+from zoo.spec._preprocessing import PreprocessSpec, Scale, Voi
 from zoo.spec._quantization import Quantization
 from zoo.spec._reference import Reference
 from zoo.spec._subgroups import Shortcut, Subgroup, table_of_groups
 from zoo.spec._training import TrainConfig
 from zoo.spec._unlike import NoveltyReport
-from zoo.spec._value import GoldenKind, Interval, Licence, Task, Value
+from zoo.spec._value import GoldenKind, Interval, Licence, PixelKind, Task, Value
 
 __all__ = [
     "Calibration",
@@ -243,10 +243,13 @@ class InputSpec(Value, frozen=True):
     """What the file's input of images takes: (N, H, W, C) unless stage is 'tensor', then (N, C, H, W)."""
 
     name: str
-    dtype: Literal["uint8", "uint16", "float32"]
+    dtype: PixelKind
     channels: int
     stage: Literal["raw", "resized", "tensor"] = "raw"
     """raw: any size, as read. resized: channels, denoise and resize done. tensor: all preprocessing done."""
+    kind: PixelKind | None = None
+    """Pixel type of the raw images that the model was trained on; null: that of `dtype` where stage is 'raw', else an
+    older release wrote it."""
 
 
 class Provenance(Value, frozen=True):
@@ -349,7 +352,7 @@ class Manifest(Display, Value, frozen=True):
     an older release."""
     members: tuple[Member, ...] = ()
     """Of an ensemble its networks, each with a preprocessing of its own inside the graph; `preprocess` is then that of
-    the largest input. Empty: one network."""
+    the largest input, or of the largest by percentiles: images are read by it. Empty: one network."""
 
     @property
     def novelty(self) -> Novelty | None:
@@ -366,10 +369,24 @@ class Manifest(Display, Value, frozen=True):
         """How the image is looked at: the preprocessing of the network, or of every member."""
         return tuple(dict.fromkeys(member.preprocess for member in self.members)) or (self.preprocess,)
 
+    @property
+    def kinds(self) -> tuple[PixelKind, ...]:
+        """Pixel types of the raw images that the model takes, sorted.
+
+        A file of an older release that leaves preprocessing to its caller does not say it, and its intensity tells at
+        most two or three: `Scale` to 255 or less is 8 bit, and `Voi` is what a DICOM file becomes.
+        """
+        declared, intensity = self.input, self.preprocess.intensity
+        if declared.kind is not None or declared.stage == "raw":
+            return (declared.kind or declared.dtype,)
+        if isinstance(intensity, Scale):
+            return ("uint8",) if intensity.maximum <= 255 else ("float32", "uint16")
+        return ("float32",) if isinstance(intensity, Voi) else ("float32", "uint16", "uint8")
+
     def headline(self) -> str:
         """What the model is, what it takes, and how good it was."""
         height, width = self.preprocess.size
-        takes = f"{len(self.labels)} labels, {self.input.dtype} images, {height} x {width} px"
+        takes = f"{len(self.labels)} labels, {' or '.join(self.kinds)} images, {height} x {width} px"
         return f"{self.name}: {takes}" + ("" if self.report is None else f"; {self.report.headline()}")
 
     def tables(self) -> dict[str, Table]:

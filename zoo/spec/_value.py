@@ -26,6 +26,7 @@ __all__ = [
     "GoldenKind",
     "Interval",
     "Licence",
+    "PixelKind",
     "Task",
     "Uncertain",
     "Value",
@@ -84,6 +85,9 @@ whose channels the pictures are: focal planes, slices, stains."""
 GoldenKind = Literal["generated", "own", "public"]
 """Whose the images of a golden set are. generated: drawn for the purpose, nobody's. own: of whoever exported the model.
 public: of a set of the catalogue, under its licence."""
+
+PixelKind = Literal["uint8", "uint16", "float32"]
+"""Type of the pixels of a raw image."""
 
 Licence = str
 """An SPDX identifier in lower case, or "unknown"."""

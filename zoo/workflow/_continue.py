@@ -270,7 +270,7 @@ def _refuse_other(origin: RunFolder, splits: Splits) -> None:
             data=splits.task,
             model=old.task,
         )
-    refuse_kind(splits, old.kind, quote_path(origin.path))
+    refuse_kind(splits, [old.kind], quote_path(origin.path))
     fit_to_channels(old.card.preprocess, splits, old.card.preprocess.channels)
     found = match_labels(old.labels, splits.labels)
     missing = [label for label, place in zip(old.labels, found, strict=True) if place is None]

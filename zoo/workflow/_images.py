@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from zoo.data._splitting.seen import Part
     from zoo.readers import Probe, RawImage
     from zoo.runs import RunFolder, RunRecord
-    from zoo.spec import PreprocessSpec, TrainConfig, Uncertain
+    from zoo.spec import PixelKind, PreprocessSpec, TrainConfig, Uncertain
 
 __all__ = [
     "check_in_range",
@@ -232,18 +232,19 @@ def refuse_unreadable(images: ImageSet, specs: Sequence[PreprocessSpec]) -> None
         raise refusal((Unusable(images.ids[index], why) for index, why in bad.items()), len(images), of="test")
 
 
-def refuse_kind(splits: Splits, expected: str, whose: str) -> None:
+def refuse_kind(splits: Splits, expected: Sequence[PixelKind], whose: str) -> None:
     """Refuse images of another pixel type than those that `whose` says were trained on.
 
     Raises:
         DataError: names both types.
     """
-    if splits.kind != expected:
+    if splits.kind not in expected:
+        said = " or ".join(expected)
         raise DataError(
-            f"the images are {splits.kind}, {whose} was made for {expected} images; name such with --data",
+            f"the images are {splits.kind}, {whose} was made for {said} images; name such with --data",
             code="data-kind",
             found=splits.kind,
-            expected=expected,
+            expected=said,
         )
 
 

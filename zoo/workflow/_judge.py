@@ -176,8 +176,7 @@ def check_takes(manifest: Manifest, data: Splits, labels: tuple[str, ...] | None
     from zoo.data import align
 
     data = align(data, labels or manifest.labels, manifest.task).read_for(manifest.preprocess)
-    if manifest.input.stage == "raw":
-        refuse_kind(data, manifest.input.dtype, manifest.name)
+    refuse_kind(data, manifest.kinds, manifest.name)
     return data
 
 

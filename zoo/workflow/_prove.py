@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from zoo.edge import Runtime
     from zoo.plugin import Trained
     from zoo.runs import RunFolder, RunRecord
-    from zoo.spec import Member, Reference, TableSpec
+    from zoo.spec import Member, PixelKind, Reference, TableSpec
 
 __all__ = ["Stage", "build", "compare_features", "save_model", "shippable", "write_report"]
 
@@ -169,11 +169,11 @@ def _parity_columns(table: TableSpec, images: ImageSet, count: int) -> NDArray[n
     return np.concatenate([rows, draw_cells(table, count - len(rows))])
 
 
-def _input_spec(kind: Literal["uint8", "uint16", "float32"], spec: PreprocessSpec, stage: Stage) -> InputSpec:
+def _input_spec(kind: PixelKind, spec: PreprocessSpec, stage: Stage) -> InputSpec:
     placed = _STAGES[stage]
     if placed == "raw":
         return InputSpec(name="image", dtype=kind, channels=raw_channels(spec, kind), stage=placed)
-    return InputSpec(name="image", dtype="float32", channels=channels_of(spec), stage=placed)
+    return InputSpec(name="image", dtype="float32", channels=channels_of(spec), stage=placed, kind=kind)
 
 
 def _provenance(run: RunFolder, members: Sequence[Member]) -> Provenance:

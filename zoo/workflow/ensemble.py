@@ -114,11 +114,11 @@ def begin(
     refuse_columns(run.record for run in members)
     skipped = tuple(dict.fromkeys(name for run in members for name in run.record.skipped))
     if data is None:
-        splits = images_of(members[0], None)
+        splits = images_of(members[0], None).read_for(card.preprocess)
     else:
         splits = open_as(data, config, skip_bad=bool(skipped))
         splits = align(splits, first.labels, first.task).read_for(card.preprocess)
-    refuse_kind(splits, first.kind, "every member")
+    refuse_kind(splits, [first.kind], "every member")
     keep = budget.get("leaks") == "keep"
     notes = () if of_folds else _refuse_seen(members, splits, keep=keep)  # of folds no image decides, and none judges
     if keep:

@@ -342,7 +342,8 @@ def _source_of(
         task=manifest.task,
         shift=run.record.shift or None,
     )
-    given = InputSpec(name="image", dtype="float32", channels=channels_of(spec), stage=stage)
+    kind = run.record.kind
+    given = InputSpec(name="image", dtype="float32", channels=channels_of(spec), stage=stage, kind=kind)
     return ConverterInput(contents.model, manifest.outputs, whole, whole.shape), given
 
 

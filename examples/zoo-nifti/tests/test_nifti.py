@@ -72,6 +72,45 @@ def test_every_slice_is_what_nibabel_reads(name: str, kind: str, folder: Path) -
         assert (image.pixels == image.pixels[:, :, :1]).all()
 
 
+@pytest.mark.parametrize("stored", ["LPS", "RAS", "LAS", "RPS", "PLS", "ARS", "ALI"])
+def test_left_is_left_however_a_volume_is_stored(stored: str, tmp_path: Path) -> None:
+    """A mirrored scan has its finding on the other side."""
+    voxels = RNG.integers(0, 256, (6, 5, 3)).astype(np.uint8)
+    whole = nibabel.Nifti1Image(voxels, AFFINE)  # LPS
+    ours = nibabel.orientations.io_orientation(AFFINE)
+    turn = nibabel.orientations.ornt_transform(ours, nibabel.orientations.axcodes2ornt(stored))
+    (tmp_path / "x.nii").write_bytes(whole.as_reoriented(turn).to_bytes())
+    header = probe(tmp_path / "x.nii")
+    assert (header.width, header.height, header.frames) == (6, 5, 3)
+    frame = 3 if stored.endswith("I") else 1
+    assert np.array_equal(read(tmp_path / "x.nii", frame=frame).pixels[:, :, 0], voxels[:, :, 0].T)
+
+
+@pytest.mark.parametrize(
+    ("plane", "towards"), [("LIP", "LI"), ("RSA", "LI"), ("SRA", "LI"), ("PIL", "PI"), ("SAR", "PI")]
+)
+def test_other_planes_stand_upright(plane: str, towards: str, tmp_path: Path) -> None:
+    voxels = RNG.integers(0, 256, (4, 5, 6)).astype(np.uint8)
+    whole = nibabel.Nifti1Image(voxels, AFFINE)
+    ours = nibabel.orientations.io_orientation(AFFINE)
+
+    def turned(codes: str) -> Any:
+        return whole.as_reoriented(nibabel.orientations.ornt_transform(ours, nibabel.orientations.axcodes2ornt(codes)))
+
+    (tmp_path / "x.nii").write_bytes(turned(plane).to_bytes())
+    expected = np.asarray(turned(towards + plane[2]).dataobj)[:, :, 1].T
+    assert np.array_equal(read(tmp_path / "x.nii", frame=2).pixels[:, :, 0], expected)
+
+
+def test_a_volume_that_says_no_orientation_is_refused(tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(np.zeros((4, 4), np.uint8), None)
+    image.header["sform_code"] = image.header["qform_code"] = 0
+    (tmp_path / "x.nii").write_bytes(image.to_bytes())
+    for ask in (read, probe):
+        with pytest.raises(ImageError, match="orientation"):
+            ask(tmp_path / "x.nii")
+
+
 def test_values_are_scaled_as_the_header_says(folder: Path) -> None:
     scaled = read(folder / "scaled.nii", frame=2).pixels[:, :, 0]
     assert scaled.dtype == np.float32

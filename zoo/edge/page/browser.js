@@ -2,7 +2,7 @@
 
 import { checked } from "./bundle.js";
 import { decide } from "./decide.js";
-import { checkPixels, decode } from "./decode.js";
+import { checkDecoders, checkPixels, decode } from "./decode.js";
 import { views } from "./explain.js";
 
 const BUNDLE = new URL("../model.zoo/", import.meta.url).href;
@@ -32,6 +32,7 @@ export class Browser {
 
   async open() {
     await checkPixels();
+    await checkDecoders();
     const { manifest, runtime } = await this.#ask("open", { bundle: BUNDLE });
     this.#manifest = manifest;
     this.runtime = runtime;

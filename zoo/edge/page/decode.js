@@ -4,6 +4,7 @@
 // transparent pixels with black. So each file's header is read first, and what would change is refused.
 
 import { isWhole } from "./jpeg.js";
+import { KNOWN } from "./known.js";
 
 const MOST_PIXELS = 64_000_000;
 const ELSEWHERE = "a page in a browser cannot read it; give it to 'zoo predict', or to the page of 'zoo serve'";
@@ -101,6 +102,27 @@ export async function checkPixels() {
   }
 }
 
+/**
+ * Whether the browser decodes files as zoo/readers does: another way to turn, colours by a profile, other rounding.
+ *
+ * @param {(bytes: Uint8Array) => Promise<{data: Uint8Array, height: number, width: number}>} decoder `decode`, or its like.
+ * @throws {Error} it does not.
+ */
+export async function checkDecoders(decoder = decode) {
+  const unpack = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  for (const { form, most, height, width, file, pixels: expected } of KNOWN) {
+    const found = await decoder(unpack(file));
+    const values = unpack(expected);
+    const alike = found.height === height && found.width === width;
+    if (!alike || values.some((value, at) => Math.abs(value - found.data[at]) > most)) {
+      throw new Error(
+        `this browser decodes ${form} files to other pixels than the model was proven on; answers might be wrong. ` +
+          "Use another browser, or 'zoo predict', or the page of 'zoo serve'.",
+      );
+    }
+  }
+}
+
 function pixels(bitmap, width, height) {
   const canvas = new OffscreenCanvas(width, height);
   const context = canvas.getContext("2d", { willReadFrequently: true, colorSpace: "srgb" }); // on the CPU: exact
@@ -113,18 +135,27 @@ function tooLarge(width, height) {
   return `${width}x${height} pixels, expected at most ${MOST_PIXELS / 1e6} million; shrink it`;
 }
 
+const unturned = (form) => `a ${form} file that is to be turned by its EXIF data, which browsers leave out; save it upright`;
 const animated = (what) => `${what}, expected one image; save the wanted frame as a file`;
 
 function ofPng(view, bytes) {
   const [width, height, depth] = [view.getUint32(16), view.getUint32(20), bytes[24]];
   if (width * height > MOST_PIXELS) return tooLarge(width, height);
   if (depth === 16) return `16 bits a sample, which would be cut to 8: ${ELSEWHERE}`;
+  let pixels = false;
   for (let at = 8; at + 8 <= bytes.length; at += 12 + view.getUint32(at)) {
-    const kind = view.getUint32(at + 4);
-    if (kind === 0x6163544c) return animated("an animation"); // acTL
-    if (kind === 0x49444154) return null; // IDAT
+    const [size, kind] = [view.getUint32(at), String.fromCharCode(...bytes.subarray(at + 4, at + 8))];
+    const content = bytes.subarray(at + 8, at + 8 + size);
+    if (kind === "acTL" && !pixels) return animated("an animation");
+    if (kind === "eXIf" && turned(content)) return unturned("PNG"); // also behind the pixels
+    // Packed or in hexadecimal digits, as older programs wrote it: what it says of the picture is not looked for.
+    if (["tEXt", "zTXt", "iTXt"].includes(kind) && String.fromCharCode(...content.subarray(0, 22)) === "Raw profile type exif\0") {
+      return "a PNG file with EXIF data in a text, which browsers leave out; save it without, upright";
+    }
+    if (kind === "IEND") break;
+    pixels ||= kind === "IDAT";
   }
-  return "the header is damaged; restore the file or leave it out";
+  return pixels ? null : "the header is damaged; restore the file or leave it out";
 }
 
 function ofJpeg(view, bytes) {
@@ -148,7 +179,7 @@ function ofWebp(view, bytes) {
     const [kind, size] = [String.fromCharCode(...bytes.subarray(at, at + 4)), view.getUint32(at + 4, true)];
     if (kind === "VP8X" && bytes[at + 8] & 2) return animated("an animation");
     if (kind === "EXIF" && turned(bytes.subarray(at + 8, at + 8 + size))) {
-      return "a WebP file that is to be turned by its EXIF data, which browsers leave out; save it upright";
+      return unturned("WebP");
     }
     at += 8 + size + (size % 2);
   }

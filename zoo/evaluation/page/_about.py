@@ -172,8 +172,8 @@ def show_model(subject: Subject) -> Html:
         ("task", {"multiclass": "one label an image", "multilabel": "any number of labels an image",
                   "ordinal": "one grade an image, grades in order"}[manifest.task]),
         ("labels", _list_labels(manifest.labels)),
-        ("input", f"{manifest.input.dtype} images. " + ("Each member sees it in its own way." if manifest.members else
-                  describe_input(manifest.preprocess))),
+        ("input", f"{' or '.join(manifest.kinds)} images. " + (
+            "Each member sees it in its own way." if manifest.members else describe_input(manifest.preprocess))),
         ("start", name(origin.weights) if origin.weights else describe_start(origin.trained)),
         ("licence of the weights", origin.weights_licence),
         ("licence of the code", origin.code_licence),

@@ -261,8 +261,9 @@ def _specification(subject: Subject) -> Iterator[str]:
 
 def _refusals(subject: Subject) -> Iterator[str]:
     if subject.manifest is not None:
+        kinds = " or ".join(subject.manifest.kinds)
         yield (
-            f"The runtime refuses files that it cannot read, and images that are not {subject.manifest.input.dtype}; "
+            f"The runtime refuses files that it cannot read, and images that are not {kinds}; "
             "it never puts another image in the place of one."
         )
         abstention = subject.manifest.abstention

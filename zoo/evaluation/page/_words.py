@@ -46,7 +46,12 @@ def _intensity(intensity: Intensity) -> str:
         )
     if isinstance(intensity, Percentile):
         ranges = describe_ranges(intensity.padding)
-        padding = f" Padding ({ranges}) is left out and becomes 0." if ranges else ""
+        padding = ""
+        if ranges:
+            padding = (
+                f" Padding ({ranges}) is left out and becomes 0. The zoo runtime writes {intensity.padding[0][0]:g} "
+                "over padding of another value; other clients do so themselves."
+            )
         whole = "picture" if intensity.per == "image" else "channel of each picture"
         return f"Of each {whole} the percentiles {intensity.low:g} to {intensity.high:g} become [0, 1].{padding}"
     return (

@@ -1,7 +1,9 @@
 """Slices of NIfTI volumes (.nii, .nii.gz) for the zoo.
 
-A slice is the plane of the first two axes, as it is stored: row j and column i of the picture are voxel (i, j). Nothing
-is turned or mirrored, whatever the affine matrix says. Slices are counted from 1, along the third axis first.
+A slice is the plane of the first two axes, laid as DICOM viewers lay it by the affine matrix: columns run to the
+patient's left, or to the back where the plane has no left; rows run to the back, or down. So two exports of one scan
+are one picture, and left stays left. Nothing is interpolated: an oblique plane goes to its nearest axes. Slices are
+counted from 1 as they are stored, along the third axis first.
 """
 
 from __future__ import annotations
@@ -27,6 +29,10 @@ _MOST_OFFSET = 2**26
 _DIRECT: dict[str, Kind] = {"uint8": "uint8", "uint16": "uint16"}
 """Stored types that stay as they are where nothing is scaled; all other numbers become float32."""
 _REAL = "biuf"
+_ORDER = "LRPAIS"
+"""Which axis of a plane becomes columns: the one whose letter comes first."""
+_TARGETS = "LPI"
+"""Where rows and columns run: to the left, to the back, down."""
 _EXACT = 2**24
 """Whole numbers up to this one are exact in float32."""
 
@@ -39,6 +45,19 @@ class _Header:
     slope: float
     inter: float
     personal: tuple[str, ...]
+    towards: tuple[str, str]
+    """Letters of where the first two axes run: two of L, R, A, P, S, I."""
+
+    @property
+    def lying(self) -> bool:
+        """Whether the first axis becomes rows and the second columns."""
+        return _ORDER.index(self.towards[0]) > _ORDER.index(self.towards[1])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of a picture."""
+        first, second = self.shape[:2]
+        return (second, first) if self.lying else (first, second)
 
     @property
     def slices(self) -> int:
@@ -70,7 +89,7 @@ class Nifti:
     def probe(self, stream: IO[bytes], name: str) -> Probe:
         """What the header says of every slice."""
         with _reading(stream, name) as (header, _):
-            width, height = header.shape[:2]
+            width, height = header.size
             return Probe(
                 width,
                 height,
@@ -93,15 +112,14 @@ class Nifti:
             number = 1 if frame is None else frame
             if not 1 <= number <= header.slices:
                 raise ImageError(name, f"slice {number} was asked for, expected 1 to {header.slices}")
-            width, height = header.shape[:2]
-            size = width * height * header.dtype.itemsize
+            first, second = header.shape[:2]
+            size = first * second * header.dtype.itemsize
             voxels.seek(header.offset + (number - 1) * size)
             data = voxels.read(size)
             if len(data) < size:
                 raise ImageError(name, f"ends before slice {number} does; restore the file")
-            # the first axis is stored fastest, so a row of the picture runs along it
-            pixels = np.frombuffer(data, header.dtype).reshape(height, width)
-            return _image(pixels, header, name)
+            stored = np.frombuffer(data, header.dtype).reshape(second, first)  # the first axis is stored fastest
+            return _image(_lay(stored, header), header, name)
 
 
 READER = Nifti()
@@ -150,7 +168,30 @@ def _header(voxels: IO[bytes], name: str) -> _Header:
         raise ImageError(name, "voxels at a place where no file has them; restore the file")
     # NIfTI-1 keeps this field of Analyze 7.5, which may hold a patient's name
     personal = ("db_name",) if not second and bytes(told["db_name"].tobytes()).strip(b"\0 ") else ()
-    return _Header(shape, dtype, int(offset), slope, inter, personal)
+    return _Header(shape, dtype, int(offset), slope, inter, personal, _find_axes(told, name))
+
+
+def _find_axes(told: Any, name: str) -> tuple[str, str]:
+    """Where the first two axes run.
+
+    Raises:
+        ImageError: the header does not say it; then left may be right.
+    """
+    from nibabel import aff2axcodes
+
+    affine = told.get_best_affine()
+    known = told["sform_code"] > 0 or told["qform_code"] > 0
+    codes = aff2axcodes(affine)[:2] if known and np.isfinite(affine).all() else (None, None)
+    if None in codes:
+        raise ImageError(name, "says no orientation, so left may be right; set its sform or qform, then read it again")
+    return codes[0], codes[1]
+
+
+def _lay(stored: np.ndarray[Any, Any], header: _Header) -> np.ndarray[Any, Any]:
+    """(height, width) as DICOM viewers lay the plane, of (second axis, first axis)."""
+    first, second = (1 if code in _TARGETS else -1 for code in header.towards)
+    turned = stored[::second, ::first]
+    return np.ascontiguousarray(turned.T if header.lying else turned)
 
 
 def _image(stored: np.ndarray[Any, Any], header: _Header, name: str) -> RawImage:
