@@ -13,7 +13,7 @@ import typer
 import zoo
 from zoo.errors import UsageError
 from zoo.spec import Interval
-from zoo_cli import offers, options
+from zoo_cli import engines, offers, options
 from zoo_cli.output import (
     describe_seen,
     document,
@@ -99,11 +99,11 @@ def compare(
     include_seen: options.IncludeSeen = False,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page about all models.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page in --html.")] = False,
-    engine: options.Engine = None,
-    jobs: options.Jobs = None,
-    address: options.Address = None,
-    cpus_per_trial: options.CpusPerTrial = None,
-    gpus_per_trial: options.GpusPerTrial = None,
+    engine: engines.Engine = None,
+    jobs: engines.Jobs = None,
+    address: engines.Address = None,
+    cpus_per_trial: engines.CpusPerTrial = None,
+    gpus_per_trial: engines.GpusPerTrial = None,
     as_json: options.Json = False,
 ) -> None:
     """Compare models on the same images.
@@ -149,7 +149,7 @@ def compare(
                 include_seen=include_seen,
                 html=html,
                 overwrite=overwrite,
-                engine=options.make_engine(engine, jobs, address, cpus_per_trial, gpus_per_trial),
+                engine=engines.make_engine(engine, jobs, address, cpus_per_trial, gpus_per_trial),
             )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(

@@ -10,30 +10,24 @@ from typing import Annotated, Any, Literal, Unpack, cast
 import typer
 from typer.core import TyperGroup
 
-import zoo
 from zoo.edge import _options as device
 from zoo.errors import UsageError
 from zoo.spec import Budget, Reading, pick_reading
 from zoo_cli import offers
 
 __all__ = [
-    "Address",
     "BatchSize",
     "By",
     "Columns",
-    "CpusPerTrial",
     "Data",
     "Device",
-    "Engine",
     "Epochs",
     "Exported",
     "Fold",
     "Frames",
-    "GpusPerTrial",
     "Group",
     "IncludeSeen",
     "Inputs",
-    "Jobs",
     "Json",
     "KeepLeaks",
     "KeepNa",
@@ -56,7 +50,6 @@ __all__ = [
     "Unlike",
     "Verbs",
     "make_budget",
-    "make_engine",
     "make_reading",
     "option",
     "read_by",
@@ -106,17 +99,6 @@ def make_reading(
 def make_budget(reading: Reading, **said: Unpack[Budget]) -> Budget:
     """What the options say of a training and of how its data is read; what a verb does not offer is left out."""
     return cast("Budget", {**said, **reading})
-
-
-def make_engine(
-    kind: Literal["local", "ray"] | None,
-    jobs: int | None,
-    address: str | None,
-    cpus: float | None,
-    gpus: float | None,
-) -> zoo.Engine:
-    """What the options say of who trains."""
-    return zoo.Engine(kind=kind or "local", jobs=1 if jobs is None else jobs, address=address, cpus=cpus, gpus=gpus)
 
 
 def _read_epochs(text: str) -> int | Literal["auto"]:
@@ -382,25 +364,6 @@ By = Annotated[
         metavar="COLUMNS",
         help="Columns to divide the report by: sex,age; all; none. Default: site, age, sex, device.",
     ),
-]
-Engine = Annotated[
-    Literal["local", "ray"] | None,
-    typer.Option("--engine", help="Who trains: this machine (local), or tasks of Ray here or on a cluster (ray)."),
-]
-Jobs = Annotated[
-    int | None,
-    typer.Option("--jobs", metavar="N", min=1, help="Of --engine local: trainings at a time, each in a process."),
-]
-Address = Annotated[
-    str | None, typer.Option("--address", metavar="HOST:PORT", help="Of --engine ray: the cluster; else Ray runs here.")
-]
-CpusPerTrial = Annotated[
-    float | None,
-    typer.Option("--cpus-per-trial", metavar="X", help="Of --engine ray: CPUs of a training; default: a node's."),
-]
-GpusPerTrial = Annotated[
-    float | None,
-    typer.Option("--gpus-per-trial", metavar="X", help="Of --engine ray: GPUs of a training; default: 1, if any."),
 ]
 Fold = Annotated[
     int | None, typer.Option("--fold", metavar="I", min=0, help="Of data with folds: the one that is test.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import zoo
-from zoo_cli import offers, options
+from zoo_cli import engines, offers, options
 from zoo_cli.output import (
     describe_test,
     document,
@@ -71,11 +71,11 @@ def pick(
         Path | None,
         typer.Option("--out", metavar="DIR", help="Folder of the search; default: runs/pick-NAME-HASH."),
     ] = None,
-    engine: options.Engine = None,
-    jobs: options.Jobs = None,
-    address: options.Address = None,
-    cpus_per_trial: options.CpusPerTrial = None,
-    gpus_per_trial: options.GpusPerTrial = None,
+    engine: engines.Engine = None,
+    jobs: engines.Jobs = None,
+    address: engines.Address = None,
+    cpus_per_trial: engines.CpusPerTrial = None,
+    gpus_per_trial: engines.GpusPerTrial = None,
     as_json: options.Json = False,
 ) -> None:
     """Pick the best model for your images that a device can run.
@@ -103,7 +103,7 @@ def pick(
             fold=fold,
             freeze=freeze,
             settings=chosen,
-            engine=options.make_engine(engine, jobs, address, cpus_per_trial, gpus_per_trial),
+            engine=engines.make_engine(engine, jobs, address, cpus_per_trial, gpus_per_trial),
             **options.make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames),
         )
     if as_json:

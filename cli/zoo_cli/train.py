@@ -13,7 +13,7 @@ from typer.core import TyperCommand
 
 import zoo
 from zoo.errors import UsageError
-from zoo_cli import offers, options
+from zoo_cli import engines, offers, options
 from zoo_cli.compare import as_text as comparison_text
 from zoo_cli.decisions import describe_decisions
 from zoo_cli.output import (
@@ -169,11 +169,11 @@ def train(
         list[str] | None,
         typer.Option("--log", metavar="NAME", help="Also write to tensorboard, mlflow or wandb; may be repeated."),
     ] = None,
-    engine: options.Engine = None,
-    jobs: options.Jobs = None,
-    address: options.Address = None,
-    cpus_per_trial: options.CpusPerTrial = None,
-    gpus_per_trial: options.GpusPerTrial = None,
+    engine: engines.Engine = None,
+    jobs: engines.Jobs = None,
+    address: engines.Address = None,
+    cpus_per_trial: engines.CpusPerTrial = None,
+    gpus_per_trial: engines.GpusPerTrial = None,
     as_json: options.Json = False,
 ) -> None:
     """Train a model on your images, or on digits.
@@ -228,7 +228,7 @@ def train(
                     code="option-ignored",
                     options=["--then"],
                 )
-            who = options.make_engine(engine, jobs, address, cpus_per_trial, gpus_per_trial)
+            who = engines.make_engine(engine, jobs, address, cpus_per_trial, gpus_per_trial)
             if not whole:
                 options.refuse_idle(
                     "of one training", engine=engine, jobs=jobs, address=address, cpus_per_trial=cpus_per_trial,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import zoo
-from zoo_cli import offers, options
+from zoo_cli import engines, offers, options
 from zoo_cli.output import (
     describe_test,
     document,
@@ -72,11 +72,11 @@ def tune(
         Path | None,
         typer.Option("--out", metavar="DIR", help="Folder of the search; default: runs/tune-MODEL-HASH."),
     ] = None,
-    engine: options.Engine = None,
-    jobs: options.Jobs = None,
-    address: options.Address = None,
-    cpus_per_trial: options.CpusPerTrial = None,
-    gpus_per_trial: options.GpusPerTrial = None,
+    engine: engines.Engine = None,
+    jobs: engines.Jobs = None,
+    address: engines.Address = None,
+    cpus_per_trial: engines.CpusPerTrial = None,
+    gpus_per_trial: engines.GpusPerTrial = None,
     as_json: options.Json = False,
 ) -> None:
     """Search the recipe of a model on your images.
@@ -104,7 +104,7 @@ def tune(
         fold=fold,
         settings=read_settings(settings or []),
     )
-    who = options.make_engine(engine, jobs, address, cpus_per_trial, gpus_per_trial)
+    who = engines.make_engine(engine, jobs, address, cpus_per_trial, gpus_per_trial)
     with contextlib.redirect_stdout(sys.stderr):
         found = zoo.tune(model, data, trials=trials, minutes=minutes, out=out, skip_bad=skip_bad, engine=who, **said)
     if as_json:
