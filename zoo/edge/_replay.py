@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from zoo._support.text import format_count, join_lines
+from zoo._support.versions import is_older
 from zoo.edge._decision_words import describe_decisions
 from zoo.edge._last_step import LAST_STEP, find_changed_labels, measure_last_step
 from zoo.edge._runtime import Runtime
@@ -44,6 +45,8 @@ class Verification(Display, msgspec.Struct, frozen=True, kw_only=True):
     """Version that answered."""
     runtime: OldestRuntime | None = None
     """From which version on the file was shown to answer alike; null: it does not say, an older release wrote it."""
+    older: bool = False
+    """The version that answered is older than that: only the golden images were tried on it."""
     isolated: bool = False
     """Proven in a process of its own, with limits on time and memory."""
     files: int
@@ -74,6 +77,16 @@ class Verification(Display, msgspec.Struct, frozen=True, kw_only=True):
         within = f"logits of {format_count(self.images, 'golden image')} within {self.max_abs_logit:.1e}"
         signed = "not signed" if self.signed == "none" else f"signature {self.signed}"
         return f"{self.name} in {self.path}: {within}, allowed {self.tolerance:.1e}; {signed}"
+
+    def warning(self) -> str | None:
+        """What the golden images leave open on this device; None: nothing."""
+        if not (self.older and self.runtime):
+            return None
+        return (
+            f"{self.path}: onnxruntime {self.onnxruntime} is here, and the file is proven from "
+            f"{self.runtime.onnxruntime} on; the golden images hold here, nothing else was tried on a version so old; "
+            f"install onnxruntime {self.runtime.onnxruntime} or newer"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +152,7 @@ def replay(runtime: Runtime, contents: Contents) -> Verification:
     """
     import onnxruntime
 
-    path = runtime.path
+    path, oldest = runtime.path, contents.manifest.runtime
     size = runtime.manifest.preprocess.size if runtime.has_evidence else None
     beside = 0 if runtime.manifest.table is None else len(runtime.manifest.table.columns)
     golden = read_golden(
@@ -169,7 +182,8 @@ def replay(runtime: Runtime, contents: Contents) -> Verification:
         name=contents.manifest.name,
         provider=runtime.provider,
         onnxruntime=onnxruntime.__version__,
-        runtime=contents.manifest.runtime,
+        runtime=oldest,
+        older=oldest is not None and is_older(onnxruntime.__version__, oldest.onnxruntime),
         files=len(contents.checked),
         images=len(golden.images),
         golden=contents.manifest.golden,

@@ -108,7 +108,8 @@ def describe_proof(proof: Verification, key: Path | None) -> dict[str, str]:
         "golden set": f"{format_count(proof.images, 'raw image')} on {proof.provider}: logits within "
         f"{proof.max_abs_logit:.1e}{maps}{rows}, allowed {proof.tolerance:.1e}",
         "images": describe_golden(proof.golden),
-        "onnxruntime": f"{proof.onnxruntime} here; {_describe_oldest(proof.runtime)}",
+        "onnxruntime": f"{proof.onnxruntime} here{', which is older' if proof.older else ''}; "
+        f"{_describe_oldest(proof.runtime)}",
         **proof.decisions,
     }
 
