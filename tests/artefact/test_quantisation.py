@@ -266,6 +266,7 @@ def test_what_nobody_can_tell_is_taken_only_where_that_is_accepted(digits: Digit
     assert not any("loosened" in note and "agreement" in note for note in found.notes)
     assert any("not shown" in note for note in found.notes)
     assert "not shown to be as good" in model_card(manifest)
+    assert manifest.doubt in zoo.evaluate(out, "digits").notes
 
 
 @pytest.mark.parametrize("bar", ["auc=0.1", "auroc", "auroc=1", "auroc=-1", "auroc=nan", "auroc=x"])

@@ -65,6 +65,8 @@ class Verification(Display, msgspec.Struct, frozen=True, kw_only=True):
     """Largest |difference| / max(1, largest |feature| of the image) of the features that it holds; null: none."""
     max_abs_novelty: float | None = None
     """Largest |difference| / max(1, |expected score|) of the novelty scores that it holds; null: none."""
+    doubt: str | None = None
+    """That the file was made smaller without proof that it is as good as float32; null: nothing of that kind."""
     decisions: dict[str, str] = {}
     """In words, how the model decides by those numbers; empty: the most probable label is the answer."""
     signed: Signed
@@ -192,6 +194,7 @@ def replay(runtime: Runtime, contents: Contents) -> Verification:
         max_abs_evidence=worst_map,
         max_abs_features=worst_row,
         max_abs_novelty=worst_score,
+        doubt=contents.manifest.doubt,
         decisions=describe_decisions(contents.manifest),
         signed=contents.signed,
         signer=contents.signer,
