@@ -90,3 +90,10 @@ def test_a_runtime_older_than_the_table_says_claims_no_more_than_itself(monkeypa
         monkeypatch.setattr(onnxruntime, "__version__", here)
         found = find_oldest(file(), None)
         assert (found.onnxruntime, found.proven) == ("1.20.1", "operators")
+
+
+@pytest.mark.parametrize("kind", ["float32", "int8", "fp16"])
+def test_the_table_that_ships_knows_the_last_step_of_both_tasks(kind: str) -> None:
+    """Without Sigmoid no file with several labels would say from which runtime on it runs, and no file of a SiLU."""
+    shipped = oldest.decode(oldest.TABLE.read_bytes(), ProvenOperators, "runtimes.json", ValueError)
+    assert {"Softmax", "Sigmoid"} <= shipped.operators[kind].keys()
