@@ -1,11 +1,11 @@
 """Which versions of ONNX Runtime give the golden answers of our files: a matrix of version and kind of file.
 
-    python benchmarks/runtimes.py [VERSION ...] [--work DIR] [--models NAME ...] [--write]
+    python benchmarks/runtimes.py [VERSION ...] [--work DIR] [--models NAME ...] [--write | --add]
 
 Files are made here, on the installed ONNX Runtime: of each network default, portable, int8 and fp16, and of a small one
-each preprocessing, whose networks are untrained and awake as in cards.py; of each classical family a trained run. All
-are bundles with the outputs "features" and "novelty" where they have them. No guard looks at int8 and fp16: what is
-asked is whether another version gives the same answers.
+the same with several labels, and each preprocessing. The networks are untrained and awake as in cards.py. Of each
+classical family there is a trained run. All are bundles with the outputs "features" and "novelty" where they have them.
+No guard looks at int8 and fp16: what is asked is whether another version gives the same answers.
 
 Each version gets a virtual environment of its own under DIR, filled by pip from the registry. It holds what a device
 needs and no more: onnxruntime, numpy, Pillow and msgspec. There this checkout's `zoo.edge.verify` proves every bundle,
@@ -13,15 +13,13 @@ as 'python -m zoo.edge verify' does in its child process. A version that crashes
 
 The matrix holds the largest |difference| / max(1, |logit|) of all golden images, or how many files were refused or
 answered otherwise. What is there already is not done again, so a stopped run is resumed by the same command. --write
-puts the operators of the files that passed into zoo/artefact/runtimes.json, which is what an export goes by.
+puts the operators of the files that passed into zoo/artefact/runtimes.json, which is what an export goes by. --add
+keeps what that table says of the files of earlier runs: an operator comes to it, or its version becomes newer.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,10 +28,10 @@ import msgspec
 import numpy as np
 import onnx
 from cards import awaken, pictures, stated
+from runtime_versions import VERSIONS, environment, known, replay, say
 
 import zoo  # before onnxruntime, which reports to its maker otherwise
 from zoo._support.machine import processor
-from zoo._support.text import join_lines
 from zoo.artefact import TrainedNetwork, set_manifest, write_bundle
 from zoo.artefact._oldest import TABLE, ProvenOperators, list_operators
 from zoo.artefact.quantize import this_machine
@@ -43,12 +41,12 @@ from zoo.artefact.quantize._ranges import watch
 from zoo.artefact.quantize._running import open_file
 from zoo.artefact.quantize._sensitivity import wobble
 from zoo.artefact.quantize._targets import DEFAULT_TARGET, SCHEMES
-from zoo.errors import UsageError, ZooError
+from zoo.errors import ModelError, UsageError, ZooError
 from zoo.evaluation.novelty import fit_space
 from zoo.learn import find_last_layer as last_layer
 from zoo.learn import module_to_onnx, torch_features, torch_predict
 from zoo.preprocess import channels_of, normalize_batch, raw_channels, resize_image
-from zoo.spec import FEATURES, NOVELTY, Bars, InputSpec, PreprocessSpec, Quantization
+from zoo.spec import FEATURES, NOVELTY, Bars, InputSpec, PreprocessSpec, Quantization, Task, decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,12 +57,6 @@ if TYPE_CHECKING:
     from zoo.spec import Manifest, ModelCard
 
 ROOT = Path(__file__).resolve().parents[1]
-VERSIONS = (
-    "1.17.3", "1.18.1", "1.19.2", "1.20.1", "1.21.1", "1.22.1", "1.23.2", "1.24.4", "1.25.1", "1.26.0", "1.28.0",
-    "1.32.0",
-)  # fmt: skip
-NUMPY_2 = (1, 19)
-"""The first version whose wheels were built for numpy 2."""
 MODELS = (
     "resnet10t", "mobilenetv3_small_050", "convnext_zepto_rms", "deit_tiny_patch16_224", "mobilevit_xxs",
     "unet_mobilenet_v2", "tinynet_e", "vig_mini", "cs3darknet_focus_s", "edgenext_xx_small", "ghostnet_100",
@@ -89,20 +81,6 @@ IMAGES = 8
 CLASSES = 10
 KINDS = ("default", "portable", "int8", "fp16")
 
-REPLAY = """
-import json, sys
-from zoo.edge import verify
-from zoo.errors import ZooError
-for bundle in sys.argv[1:]:
-    print(json.dumps({"bundle": bundle}), flush=True)
-    try:
-        proof = verify(bundle, isolated=False)
-        print(json.dumps({"bundle": bundle, "apart": proof.max_abs_logit}), flush=True)
-    except ZooError as problem:
-        print(json.dumps({"bundle": bundle, "why": str(problem)}), flush=True)
-"""
-"""Runs in the environment of a version: one line when it begins with a bundle, one with what came of it."""
-
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -110,7 +88,9 @@ def main() -> int:
     parser.add_argument("--work", type=Path, default=Path("runs/runtimes"))
     parser.add_argument("--models", nargs="*", metavar="NAME", default=(*MODELS, *CLASSICAL))
     parser.add_argument("--pictures", type=Path, default=ROOT.parent / "shared" / "data" / "photos")
-    parser.add_argument("--write", action="store_true", help=f"put what passed into {TABLE.relative_to(ROOT)}")
+    table = parser.add_mutually_exclusive_group()
+    table.add_argument("--write", action="store_true", help=f"put what passed into {TABLE.relative_to(ROOT)}")
+    table.add_argument("--add", action="store_true", help="add it to what that table says")
     parser.add_argument("--smallest", action="store_true", help="one small network, the installed version alone")
     asked = parser.parse_args()
     if asked.smallest:
@@ -134,8 +114,9 @@ def main() -> int:
             replay(python, version, [one for one in every if (version, one.name) not in known(results)], results)
     found = known(results)
     show(found, asked.versions)
-    if asked.write:
-        write(found, asked.versions, bundles)
+    if asked.write or asked.add:
+        before = decode(TABLE.read_bytes(), ProvenOperators, TABLE.name, ModelError) if asked.add else None
+        write(found, asked.versions, bundles, before)
     return 0
 
 
@@ -170,7 +151,11 @@ def make_small(bundles: Path, photographs: Path, *, smallest: bool) -> None:
     """The small network in all forms, and behind each preprocessing in both forms of the resize."""
     card = zoo.info(SMALL)
     make_network(bundles, card, photographs)
-    for name, differs in () if smallest else PREPROCESSING.items():
+    if smallest:
+        return
+    several = msgspec.structs.replace(card, name=f"{SMALL}-multilabel")
+    make_network(bundles, several, photographs, task="multilabel")
+    for name, differs in PREPROCESSING.items():
         beside = (0.5,) * (1 if differs.get("channels") == "gray" else 3)
         spec = PreprocessSpec(size=(32, 32), mean=beside, std=beside, **differs)
         one = msgspec.structs.replace(card, name=f"{SMALL}-{name}", preprocess=spec)
@@ -178,7 +163,13 @@ def make_small(bundles: Path, photographs: Path, *, smallest: bool) -> None:
 
 
 def make_network(
-    bundles: Path, card: ModelCard, photographs: Path, *, fewer_bits: bool = True, deep: bool = False
+    bundles: Path,
+    card: ModelCard,
+    photographs: Path,
+    *,
+    fewer_bits: bool = True,
+    deep: bool = False,
+    task: Task = "multiclass",
 ) -> None:
     """The bundles NAME.KIND.zoo of a network; the last that is written is that of the portable file."""
     if (bundles / f"{card.name}.portable.zoo").is_dir():
@@ -187,7 +178,7 @@ def make_network(
     spec, images = card.preprocess, golden_images(photographs, deep=deep)
     tensors = [normalize_batch(resize_image(image, spec)[None], spec) for image in images]
     network = Network(card, tensors)
-    trained = TrainedNetwork(network, card, "multiclass")
+    trained = TrainedNetwork(network, card, task)
     dtype = "uint16" if deep else "uint8"
     given = InputSpec(name="image", dtype=dtype, channels=raw_channels(spec, dtype))
     features = trained.raw_features(images[0][None])
@@ -198,7 +189,7 @@ def make_network(
     temperature = float(np.std(network.predict(np.concatenate(tensors)))) / 3
     manifest = stated(card, given, temperature)
     outputs = (*manifest.outputs, *(name for name, there in further.items() if there))
-    manifest = msgspec.structs.replace(manifest, labels=manifest.labels[:CLASSES], outputs=outputs)
+    manifest = msgspec.structs.replace(manifest, labels=manifest.labels[:CLASSES], outputs=outputs, task=task)
     made = {
         portable: trained.assemble(
             given, temperature=temperature, portable=portable, features=features is not None
@@ -273,57 +264,6 @@ def make_classical(bundles: Path, name: str, photographs: Path) -> None:
         zoo.export(run, bundle=True, portable=form == "portable", out=bundles / f"{name}.{form}.zoo")
 
 
-# --- versions ---------------------------------------------------------------------------------------
-
-
-def environment(place: Path, version: str) -> Path | None:
-    """The interpreter of a virtual environment with that version; None: pip could not fill it."""
-    python = place / version / "bin" / "python"
-    if (place / version / "filled").is_file():
-        return python
-    say(f"installing onnxruntime {version}")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", place / version], check=True)
-    numpy = "numpy" if tuple(map(int, version.split(".")[:2])) >= NUMPY_2 else "numpy<2"
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-compile",
-         "--disable-pip-version-check", f"onnxruntime=={version}", numpy, "pillow", "msgspec"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        say(f"onnxruntime {version} cannot be had: {join_lines(done.stderr, 200)}")
-        return None
-    (place / version / "filled").touch()
-    return python
-
-
-def replay(python: Path, version: str, bundles: list[Path], results: Path) -> None:
-    """Prove the bundles on that version; what came of each is a line of `results`."""
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    while bundles:
-        say(f"onnxruntime {version}: {len(bundles)} bundles")
-        done = subprocess.run(
-            [python, "-c", REPLAY, *bundles], env=kept | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        lines = [json.loads(line) for line in done.stdout.splitlines()]
-        finished = [line for line in lines if len(line) > 1]
-        if len(finished) < len(bundles):  # it ended over the one after these
-            last = join_lines(done.stderr, 200) or "it said nothing"
-            if not lines:
-                sys.exit(f"onnxruntime {version}: zoo.edge does not start: {last}")
-            finished.append({"bundle": str(bundles[len(finished)]), "why": f"crashed: {done.returncode}, {last}"})
-        with results.open("a", encoding="utf-8") as stream:
-            for line in finished:
-                stream.write(json.dumps({"version": version, **line, "bundle": Path(line["bundle"]).name}) + "\n")
-        bundles = bundles[len(finished) :]
-
-
-def known(results: Path) -> dict[tuple[str, str], dict[str, Any]]:
-    """(version, bundle) → what came of it."""
-    lines = results.read_text(encoding="utf-8").splitlines() if results.is_file() else []
-    return {(line["version"], line["bundle"]): line for line in map(json.loads, lines)}
-
-
 # --- what came of it --------------------------------------------------------------------------------
 
 
@@ -344,11 +284,22 @@ def show(found: dict[tuple[str, str], dict[str, Any]], versions: list[str]) -> N
             say(f"{version}, {name}: {line['why']}")
 
 
-def write(found: dict[tuple[str, str], dict[str, Any]], versions: list[str], bundles: Path) -> None:
-    """The table that exports go by: operator → the oldest version from which on all files with it passed."""
-    operators: dict[str, dict[str, str]] = {}
-    opsets: dict[str, int] = {}
-    formats: set[int] = set()
+def write(
+    found: dict[tuple[str, str], dict[str, Any]], versions: list[str], bundles: Path, before: ProvenOperators | None
+) -> None:
+    """The table that exports go by: operator → the oldest version from which on all files with it passed.
+
+    `before` is the table that these files are added to.
+    """
+    if before is not None and before.versions != tuple(versions):
+        raise UsageError(
+            f"versions {', '.join(versions)}, expected those of the table, {', '.join(before.versions)}; "
+            "give these, or --write",
+            code="option-value",
+        )
+    operators = {kind: dict(names) for kind, names in before.operators.items()} if before else {}
+    opsets = dict(before.opsets) if before else {}
+    formats = {before.ir_version} if before else set()
     for bundle, kind, model in _files(bundles):
         formats.add(model.ir_version)
         opsets |= {entry.domain: entry.version for entry in model.opset_import}
@@ -360,8 +311,8 @@ def write(found: dict[tuple[str, str], dict[str, Any]], versions: list[str], bun
         of_kind = operators.setdefault(kind, {})
         for name in list_operators(model):
             # a file that failed on the newest version says nothing good of any of its operators
-            before = of_kind.get(name, oldest)
-            newer = [one for one in (oldest, before) if one is not None]
+            known_as = of_kind.get(name, oldest)
+            newer = [one for one in (oldest, known_as) if one is not None]
             of_kind[name] = "" if len(newer) < 2 or "" in newer else max(newer, key=list(versions).index)
     if len(formats) != 1:
         raise UsageError(f"files of the formats {sorted(formats)}, expected one", code="option-value")
@@ -390,10 +341,6 @@ def installed() -> str:
     import onnxruntime
 
     return str(onnxruntime.__version__)
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -78,3 +78,22 @@ def test_the_table_that_ships_can_be_read() -> None:
     shipped = oldest.decode(oldest.TABLE.read_bytes(), ProvenOperators, "runtimes.json", ValueError)
     assert {"Conv", "Resize", "Reshape"} <= shipped.operators["float32"].keys()
     assert {one for kind in shipped.operators.values() for one in kind.values()} <= set(shipped.versions)
+
+
+def test_a_runtime_older_than_the_table_says_claims_no_more_than_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file ran here, so 'from 1.20.1 on' would deny what the gate has shown, and vouch for what nobody ran."""
+    for here in ("1.18.0", "1.9.2", "1.20.0+cu12", "1.20"):
+        monkeypatch.setattr(onnxruntime, "__version__", here)
+        found = find_oldest(file(), None)
+        assert (found.onnxruntime, found.proven) == (here, "file")
+    for here in ("1.20.1", "1.20.1+cu12", "1.100.0", "2.0"):
+        monkeypatch.setattr(onnxruntime, "__version__", here)
+        found = find_oldest(file(), None)
+        assert (found.onnxruntime, found.proven) == ("1.20.1", "operators")
+
+
+@pytest.mark.parametrize("kind", ["float32", "int8", "fp16"])
+def test_the_table_that_ships_knows_the_last_step_of_both_tasks(kind: str) -> None:
+    """Without Sigmoid no file with several labels would say from which runtime on it runs, and no file of a SiLU."""
+    shipped = oldest.decode(oldest.TABLE.read_bytes(), ProvenOperators, "runtimes.json", ValueError)
+    assert {"Softmax", "Sigmoid"} <= shipped.operators[kind].keys()

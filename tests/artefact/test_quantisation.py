@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -21,6 +22,7 @@ from zoo.artefact.quantize import _ladder as ladder
 from zoo.artefact.quantize import climb, this_machine
 from zoo.artefact.quantize._convert import to_half
 from zoo.artefact.quantize._core import with_core
+from zoo.artefact.quantize._guard import compare
 from zoo.artefact.quantize._images import Tensors, draw_several
 from zoo.data import ImageSet
 from zoo.errors import GateError, QuantizationError, UsageError
@@ -266,6 +268,7 @@ def test_what_nobody_can_tell_is_taken_only_where_that_is_accepted(digits: Digit
     assert not any("loosened" in note and "agreement" in note for note in found.notes)
     assert any("not shown" in note for note in found.notes)
     assert "not shown to be as good" in model_card(manifest)
+    assert manifest.doubt in zoo.evaluate(out, "digits").notes
 
 
 @pytest.mark.parametrize("bar", ["auc=0.1", "auroc", "auroc=1", "auroc=-1", "auroc=nan", "auroc=x"])
@@ -282,6 +285,40 @@ def test_mirrored_copies_stand_in_for_images_that_there_are_not(digits: Digits) 
     np.testing.assert_array_equal(parts[2].read(0).pixels, first[:, ::-1])
     np.testing.assert_array_equal(parts[4].read(0).pixels, first[::-1])
     assert sum(map(len, draw_several(val, train, 3, seed=0))) == 3
+
+
+def test_more_images_come_after_the_first_and_without_copies(digits: Digits) -> None:
+    val, train = (digits.splits.split(name).subset(np.arange(n)) for name, n in (("val", 5), ("train", 700)))
+    first = draw_several(val, train, 100, seed=0)
+    parts = draw_several(val, train, 400, seed=0, few=100)
+    assert [(len(one), int(one.turns.max())) for one in parts] == [(5, 0), (95, 0), (300, 0)]
+    assert np.array_equal(parts[1].rows, first[1].rows), "the first images are the same, however many follow"
+    assert not set(parts[1].rows) & set(parts[2].rows)
+
+
+def test_what_needs_no_label_is_asked_of_every_image_there_is(digits: Digits) -> None:
+    """800 training and 500 validation images: the first thousand were the limit."""
+    record = climb(digits.model, digits.manifest, digits.splits, kind="int8").record
+    assert record.alike is not None
+    assert (record.alike.n, record.alike.copies) == (1300, 0)
+
+
+def test_a_rung_that_the_first_images_show_to_be_worse_is_not_asked_of_the_others(
+    digits: Digits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def far(float32: Any, *given: Any, **options: Any) -> Any:
+        asked.append(len(float32))
+        return msgspec.structs.replace(compare(float32, *given, **options), mean_shift=0.9)
+
+    monkeypatch.setattr(ladder, "compare", far)
+    with refused("quantise-answers", QuantizationError):
+        climb(digits.model, digits.manifest, digits.splits, kind="fp16")
+    monkeypatch.setattr(ladder, "_FEW", 700)
+    with refused("quantise-answers", QuantizationError):
+        climb(digits.model, digits.manifest, digits.splits, kind="fp16")
+    assert asked == [1000, 700]
 
 
 def test_a_network_whose_rounding_hides_faults_is_refused(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:

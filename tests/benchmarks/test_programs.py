@@ -64,7 +64,10 @@ TABLES = {
         r"^\| cnn \| [\d.]+ MB \| [\d.]+ MB \| [\d.]+ ms, [\d.]+ \|$",
     ),
     "quantization_guard": (r"^\| simple_cnn \| ", r"^int8 was taken of [01] of 1; "),
-    "quantization": (r"^\| U8S8 \| .* MB, ", r"^\| fp16 \| .* MB, "),
+    "quantization": (
+        r"^\| U8S8 \| .* MB, .* \| [\d.]+ \([\d.]+ to [\d.]+\) \| [\d.]+ of [\d.]+ \| [\d.]+ \([\d.]+ to [\d.]+\) \| ",
+        r"^\| fp16 \| .* MB, ",
+    ),
     "ranks": (r"^\| 1 \| [\d.]+ \| [\d.]+ \| [\d.]+ \|$", r"^2 processes of one thread / one of 2: [\d.]+ \("),
     "reader_trials": (r"^damaged copies: 10 in ", r"^the process lived$"),
     "reports": (r"^\| 2 \| [\d.]+ \| [\d.]+ \|$", r"^\| 10 \| "),

@@ -13,6 +13,7 @@ import pytest
 from beside_images import make_manifest
 from page_subjects import LONG, TASKS, decided, robustness, subject_of
 from PIL import Image
+from smaller_files import made_smaller
 
 from zoo.data import open_data
 from zoo.edge._explain import HeatMap
@@ -341,6 +342,15 @@ def test_images_took_no_part_in_training_only_where_that_is_known(how: Any, new:
     assert "trained on other data" in methods
     assert ("took no part in it" in methods) is new
     assert "in one part only" not in methods
+
+
+@pytest.mark.parametrize("verdict", ["as good", "cannot tell"])
+def test_a_smaller_file_says_what_was_not_shown_and_which_bars_were_loosened(verdict: Any) -> None:
+    loosened = "the bar on auroc was loosened from 0.01 to 0.1"
+    manifest = msgspec.structs.replace(make_manifest(), quantization=made_smaller(verdict, notes=(loosened,)))
+    page = make_page(dataclasses.replace(subject_of("two"), manifest=manifest))
+    assert ("was not shown to be as good as float32" in page) is (verdict == "cannot tell")
+    assert "The bar on auroc was loosened from 0.01 to 0.1." in page
 
 
 @pytest.mark.parametrize("leaks", ["drop", "keep"])

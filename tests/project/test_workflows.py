@@ -8,11 +8,14 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from zoo.artefact.formats import FORMATS
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -84,6 +87,27 @@ def test_the_fast_tests_run_on_every_python_and_system_we_name() -> None:
     matrix = jobs(ROOT / ".github/workflows/ci.yml")["fast"]["strategy"]["matrix"]
     assert {name.partition("-")[0] for name in matrix["os"]} == {"ubuntu", "macos", "windows"}
     assert matrix["python"] == ["3.11", "3.12", "3.13"]
+
+
+def test_the_device_job_runs_on_arm64_too() -> None:
+    matrix = jobs(ROOT / ".github/workflows/ci.yml")["device"]["strategy"]["matrix"]
+    assert matrix["os"] == ["ubuntu-latest", "ubuntu-24.04-arm"]
+
+
+def test_every_format_has_a_job_with_its_extra() -> None:
+    formats = jobs(ROOT / ".github/workflows/ci.yml")["formats"]
+    rows = {row["format"]: row["os"] for row in formats["strategy"]["matrix"]["include"]}
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert rows.keys() == FORMATS.keys() <= extras.keys()
+    assert rows["coreml"].startswith("macos"), "Core ML runs on nothing else"
+
+
+def test_a_release_has_the_one_file_for_a_device_and_hashes() -> None:
+    steps = jobs(ROOT / ".github/workflows/release.yml")["build"]["steps"]
+    (made,) = (step["run"] for step in steps if "tools/device_file.py" in step.get("run", ""))
+    assert "sha256sum" in made
+    kept = {step["with"]["name"] for step in steps if "upload-artifact" in step.get("uses", "")}
+    assert kept == {"dist", "release"}, "PyPI takes all of dist, and no .pyz"
 
 
 def test_the_device_job_collects_its_tests_without_a_training_package() -> None:

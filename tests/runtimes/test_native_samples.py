@@ -87,7 +87,9 @@ def a_picture(folder: Path) -> Path:
     return write_picture(folder / "grey", np.full((70, 80, 3), 90, np.uint8))
 
 
-def held_to_golden(program: list[Path], bundle: Path, folder: Path, *, decides: bool) -> None:
+def held_to_golden(
+    program: list[Path], bundle: Path, folder: Path, *, decides: bool, names_versions: bool = False
+) -> None:
     """The first six golden images, as files, through the program; its last two arguments are bundle and picture."""
     runtime = zoo.open(bundle)
     labels = runtime.labels
@@ -96,6 +98,10 @@ def held_to_golden(program: list[Path], bundle: Path, folder: Path, *, decides: 
             picture = write_picture(folder / "picture", golden[f"image_{index:04d}"])
             done = subprocess.run([*program, bundle, picture], capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr
+            if names_versions:
+                oldest = runtime.manifest.runtime
+                assert oldest is not None
+                assert f" here, the file is proven from {oldest.onnxruntime} on\n" in done.stderr
             rows = [line.split("\t") for line in done.stdout.splitlines()]
             if decides:
                 answer = runtime.answer(golden[f"image_{index:04d}"]).row()
@@ -117,7 +123,8 @@ def test_golden_answers_come_again(
     request: pytest.FixtureRequest, folder: Path, sample: str, form: str, model: str
 ) -> None:
     program = request.getfixturevalue(sample)
-    held_to_golden(program, request.getfixturevalue(model) / f"{form}.zoo", folder, decides=sample != "rust")
+    bundle = request.getfixturevalue(model) / f"{form}.zoo"
+    held_to_golden(program, bundle, folder, decides=sample != "rust", names_versions=sample == "cpp")
 
 
 @pytest.mark.parametrize(("sample", "form"), [("cpp", "default"), ("openvino", "portable")])

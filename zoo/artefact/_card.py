@@ -225,11 +225,8 @@ def _describe_quantization(found: Quantization) -> str:
             "It was made for another machine than the one it was made on: its answers were computed as the file says, "
             "not by that machine's own kernels. Run `zoo verify` there."
         )
-    if found.verdict == "cannot tell":
-        parts.append(
-            "**It was not shown to be as good as float32**: the images were too few to tell, and whoever exported it "
-            "accepted that."
-        )
+    if found.doubt is not None:
+        parts.append(f"**{found.doubt[0].upper()}{found.doubt[1:]}.**")
     if found.alike is not None and found.alike.kept is not None:
         parts.append(
             f"On {found.alike.n} images, of which {found.alike.copies} are mirrored copies, float32 is sure "

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from zoo._support.versions import is_older
 from zoo.errors import ModelError
 from zoo.spec import OldestRuntime, decode
 
@@ -55,9 +56,11 @@ def find_oldest(model: onnx.ModelProto, kind: QuantizedKind | None) -> OldestRun
     same = model.ir_version == table.ir_version and all(
         table.opsets.get(entry.domain) == entry.version for entry in model.opset_import
     )
-    if not (same and used <= known.keys()):
-        return OldestRuntime(onnxruntime=onnxruntime.__version__, proven="file")
-    return OldestRuntime(onnxruntime=max((known[name] for name in used), key=table.versions.index), proven="operators")
+    if same and used <= known.keys():
+        oldest = max((known[name] for name in used), key=table.versions.index)
+        if not is_older(onnxruntime.__version__, oldest):  # else the file itself has shown more than the table
+            return OldestRuntime(onnxruntime=oldest, proven="operators")
+    return OldestRuntime(onnxruntime=onnxruntime.__version__, proven="file")
 
 
 def list_operators(model: onnx.ModelProto) -> frozenset[str]:

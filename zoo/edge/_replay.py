@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from zoo._support.text import format_count, join_lines
+from zoo._support.versions import is_older
 from zoo.edge._decision_words import describe_decisions, describe_open
 from zoo.edge._last_step import LAST_STEP, find_changed_labels, find_open_labels, measure_last_step
 from zoo.edge._runtime import Runtime
@@ -46,6 +47,8 @@ class Verification(Display, msgspec.Struct, frozen=True, kw_only=True):
     """Version that answered."""
     runtime: OldestRuntime | None = None
     """From which version on the file was shown to answer alike; null: it does not say, an older release wrote it."""
+    older: bool = False
+    """The version that answered is older than that: only the golden images were tried on it."""
     isolated: bool = False
     """Proven in a process of its own, with limits on time and memory."""
     files: int
@@ -66,6 +69,8 @@ class Verification(Display, msgspec.Struct, frozen=True, kw_only=True):
     """Largest |difference| / max(1, largest |feature| of the image) of the features that it holds; null: none."""
     max_abs_novelty: float | None = None
     """Largest |difference| / max(1, |expected score|) of the novelty scores that it holds; null: none."""
+    doubt: str | None = None
+    """That the file was made smaller without proof that it is as good as float32; null: nothing of that kind."""
     decisions: dict[str, str] = {}
     """In words, how the model decides by those numbers; empty: the most probable label is the answer."""
     signed: Signed
@@ -79,6 +84,16 @@ class Verification(Display, msgspec.Struct, frozen=True, kw_only=True):
         signed = "not signed" if self.signed == "none" else f"signature {self.signed}"
         left = describe_open(self.open_labels)
         return f"{self.name} in {self.path}: {within}, allowed {self.tolerance:.1e}{left}; {signed}"
+
+    def warning(self) -> str | None:
+        """What the golden images leave open on this device; None: nothing."""
+        if not (self.older and self.runtime):
+            return None
+        return (
+            f"{self.path}: onnxruntime {self.onnxruntime} is here, and the file is proven from "
+            f"{self.runtime.onnxruntime} on; the golden images hold here, nothing else was tried on a version so old; "
+            f"install onnxruntime {self.runtime.onnxruntime} or newer"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +164,7 @@ def replay(runtime: Runtime, contents: Contents) -> Verification:
     """
     import onnxruntime
 
-    path = runtime.path
+    path, oldest = runtime.path, contents.manifest.runtime
     size = runtime.manifest.preprocess.size if runtime.has_evidence else None
     beside = 0 if runtime.manifest.table is None else len(runtime.manifest.table.columns)
     golden = read_golden(
@@ -179,7 +194,8 @@ def replay(runtime: Runtime, contents: Contents) -> Verification:
         name=contents.manifest.name,
         provider=runtime.provider,
         onnxruntime=onnxruntime.__version__,
-        runtime=contents.manifest.runtime,
+        runtime=oldest,
+        older=oldest is not None and is_older(onnxruntime.__version__, oldest.onnxruntime),
         files=len(contents.checked),
         images=len(golden.images),
         golden=contents.manifest.golden,
@@ -189,6 +205,7 @@ def replay(runtime: Runtime, contents: Contents) -> Verification:
         max_abs_evidence=worst_map,
         max_abs_features=worst_row,
         max_abs_novelty=worst_score,
+        doubt=contents.manifest.doubt,
         decisions=describe_decisions(contents.manifest),
         signed=contents.signed,
         signer=contents.signer,

@@ -108,7 +108,9 @@ def describe_proof(proof: Verification, key: Path | None) -> dict[str, str]:
         "golden set": f"{format_count(proof.images, 'raw image')} on {proof.provider}: logits within "
         f"{proof.max_abs_logit:.1e}{maps}{rows}, allowed {proof.tolerance:.1e}{describe_open(proof.open_labels)}",
         "images": describe_golden(proof.golden),
-        "onnxruntime": f"{proof.onnxruntime} here; {_describe_oldest(proof.runtime)}",
+        "onnxruntime": f"{proof.onnxruntime} here{', which is older' if proof.older else ''}; "
+        f"{_describe_oldest(proof.runtime)}",
+        **({} if proof.doubt is None else {"unproven": proof.doubt}),
         **proof.decisions,
     }
 
@@ -125,6 +127,17 @@ def describe_golden(golden: GoldenKind | None) -> str:
 
 def _describe_oldest(runtime: OldestRuntime | None) -> str:
     return "the file does not say from which on it runs" if runtime is None else runtime.text
+
+
+def _describe_quantization(manifest: Manifest) -> dict[str, str]:
+    """How the file was made smaller, what the guard left open, and which bars were loosened for it."""
+    made = manifest.quantization
+    if made is None:
+        return {}
+    said = {"made smaller": f"{made.kind} for {made.target}: {made.scheme}"}
+    if made.doubt is not None:
+        said["unproven"] = made.doubt
+    return said | ({"notes": "; ".join(made.notes)} if made.notes else {})
 
 
 def _describe_signature(proof: Verification, key: Path | None) -> str:
@@ -157,6 +170,7 @@ def describe_model(contents: Contents) -> dict[str, object]:
     return lines | {
         "input": _describe_input(manifest),
         **beside,
+        **_describe_quantization(manifest),
         "onnxruntime": _describe_oldest(manifest.runtime),
         **describe_decisions(manifest),
         "data": f"{origin.data.name}, {origin.data.n} images, sha256 {origin.data.sha256[:12]}…",

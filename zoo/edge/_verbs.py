@@ -156,7 +156,9 @@ def predict(
         if rows is not None:
             _list_passed(rows, passed)
             whole_list(rows)
+    doubt = runtime.manifest.doubt
     lines = {
+        f"{show_path(model)}: {doubt}": doubt is not None,
         f"{format_count(answered + failed, 'row')} in {csv}": csv is not None,
         f"{format_count(answered, 'row')} of {runtime.feature_count} features in {features}": features is not None,
         count_decisions(decided): answered > 1,

@@ -32,6 +32,8 @@ def verify(
     What is not signed as was asked is not read further, and a file whose hash is wrong is not run. All of it happens
     in a child process, so that a hostile model harms that one only; see `zoo.edge._isolation`.
 
+    A warning says so where ONNX Runtime is older here than the one from which on the file is proven.
+
     Where the interpreter can never be started again, under an emulator or inside an application, it happens in this
     process, a warning says so, and `Verification.isolated` is false. Limits that were asked for are not dropped so:
     the proof is then refused.
@@ -64,9 +66,9 @@ def verify(
         "allow_fallback": allow_fallback,
     }
     if not isolated:
-        return prove(Path(path), **how)
+        return _said(prove(Path(path), **how))
     try:
-        return prove_apart(Path(path), time_limit=limit, memory_limit=memory_limit, **how)
+        return _said(prove_apart(Path(path), time_limit=limit, memory_limit=memory_limit, **how))
     except GateError as problem:
         asked = time_limit is not None or memory_limit is not None
         if problem.code != "proof-unstarted" or not problem.fields["lasting"] or asked:
@@ -76,4 +78,11 @@ def verify(
             path,
             problem.fields["cause"],
         )
-        return prove(Path(path), **how)
+        return _said(prove(Path(path), **how))
+
+
+def _said(proof: Verification) -> Verification:
+    """The proof, after its warning."""
+    if warning := proof.warning():
+        log.warning("%s", warning)
+    return proof

@@ -142,3 +142,13 @@ class Quantization(Value, frozen=True):
     tolerance: float | None
     """Of a golden logit, relative to max(1, |logit|): how far other CPUs may round away from these answers."""
     notes: tuple[str, ...] = ()
+
+    @property
+    def doubt(self) -> str | None:
+        """In words, that it was taken without proof; None: it passed the guard, or none was asked."""
+        if self.verdict != "cannot tell":
+            return None
+        return (
+            f"this {self.kind} file was not shown to be as good as float32: the images were too few to tell, and "
+            "whoever exported it accepted that"
+        )

@@ -365,6 +365,11 @@ class Manifest(Display, Value, frozen=True):
         return self.reference is not None and self.reference.source == "recalibration"
 
     @property
+    def doubt(self) -> str | None:
+        """What whoever reads a number of this file must know: that it was made smaller without proof; None: nothing."""
+        return None if self.quantization is None else self.quantization.doubt
+
+    @property
     def views(self) -> tuple[PreprocessSpec, ...]:
         """How the image is looked at: the preprocessing of the network, or of every member."""
         return tuple(dict.fromkeys(member.preprocess for member in self.members)) or (self.preprocess,)

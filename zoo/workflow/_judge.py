@@ -113,7 +113,8 @@ def judge(
     data = check_takes(manifest, data, labels)
     chosen, unusual = select_columns(data.split(split), manifest.table)
     images = check_in_range(chosen, manifest.views)
-    about = (*_note_weights(manifest), *unusual)
+    doubt = () if manifest.doubt is None else (manifest.doubt,)
+    about = (*doubt, *_note_weights(manifest), *unusual)
     if look:
         pick_columns(images.kept, by)  # refused now, not after all images
     scored = ScoredAnswers(runtime, manifest)

@@ -9,7 +9,7 @@
 
 A bar is broken where the whole 95 % interval lies beyond it: the file is worse. It is as good where none is broken, the
 interval of agreement lies within its bar, and macro AUROC does not fall by more than its own. Else nobody can tell.
-Agreement needs no labels, so it is asked of every image that may choose: of 1000 sure ones four may change. Where these
+Agreement needs no labels, so it is asked of all images that may choose: of 1000 sure ones three may change. Where these
 are few it is asked of mirrored copies, too, which may show more changes. They make no interval narrower, because a copy
 answers much as its original does. The paired difference of AUROC of few labelled images has a wide interval though
 nothing was lost, and one image of a class of 20 is 0.05 of its sensitivity: such numbers refuse by their interval

@@ -106,16 +106,21 @@ class Several:
         return replace(found, pixels=np.ascontiguousarray(pixels))
 
 
-def draw_several(val: ImageSet, train: ImageSet, most: int, seed: int) -> tuple[Several, ...]:
-    """Validation images, then training images drawn at random, then mirrored copies, `most` of them all.
+def draw_several(
+    val: ImageSet, train: ImageSet, most: int, seed: int, *, few: int | None = None
+) -> tuple[Several, ...]:
+    """Validation images, then training images drawn at random, `most` of them all.
 
-    All are mirrored or none: where some have more copies than others, the interval of what stays would be wider than
-    without any.
+    Of training images those come first that make `few` with the validation images, then the others. Fewer than `few`
+    have mirrored copies behind them, up to that number; None: up to `most`. All are mirrored or none: where some have
+    more copies than others, the interval of what stays would be wider than without any.
     """
+    few = most if few is None else few
     first = np.arange(min(len(val), most))
-    second = np.sort(np.random.default_rng(seed).permutation(len(train))[: most - len(first)])
-    drawn = ((val, first), (train, second))
-    turns = range(min(4, most // max(1, len(first) + len(second))))
+    rows = np.random.default_rng(seed).permutation(len(train))[: most - len(first)]
+    near = max(0, few - len(first))
+    drawn = ((val, first), (train, np.sort(rows[:near])), (train, np.sort(rows[near:])))
+    turns = range(max(1, min(4, few // max(1, len(first) + len(rows)))))
     found = [Several(images, rows, np.full(len(rows), turn)) for turn in turns for images, rows in drawn]
     return tuple(one for one in found if len(one))
 

@@ -70,8 +70,12 @@ _STEADY = 0.01
 _UNSTEADY = 0.5
 """Largest: a golden set that lets logits move further could not tell a fault from rounding."""
 
-_SEVERAL = {False: 1000, True: 600}
-"""Images on which answers are compared without labels; fewer where the kernels of another machine are imitated."""
+_EVERY = {False: 4000, True: 600}
+"""Images on which answers are compared without labels, at most; fewer where the kernels of another machine are
+imitated. A number, not a time: the same run must be judged by the same images on every machine."""
+_FEW = 1000
+"""So many are asked first, and a rung that they show to be worse is not asked of the others; fewer than these get
+mirrored copies beside them."""
 
 _HALF = "fp16 weights and activations; input and head in float32"
 
@@ -271,8 +275,9 @@ class _Ladder:
         self.float32 = open_file(model, manifest, reference=False)
         self.size = model.ByteSize()
         self.answers = predict_set(self.float32.logits, self.images)
-        self.others = draw_several(self.images, data.train, _SEVERAL[reference], seed)[1:]
-        self.other_answers = [predict_set(self.float32.logits, one) for one in self.others]
+        most = _EVERY[reference]
+        self.others = draw_several(self.images, data.train, most, seed, few=min(_FEW, most))[1:]
+        self.other_answers: list[NDArray[np.float32]] = []
 
     def candidates(self, calibrate: Tensors, others: Tensors, record: Quantization) -> Iterator[_Candidate]:
         """The rungs, from the lowest; each is made when it is asked for."""
@@ -360,24 +365,35 @@ class _Ladder:
         )
         if broken := find_broken_bars(guard, candidate.kind, self.bars):
             return msgspec.structs.replace(rung, val=guard, verdict="worse", refused=broken), None, None
-        alike = self._compare(answers, runtime)
-        verdict, why = judge(guard, alike, candidate.kind, self.bars)
+        for alike in self._compare(answers, runtime):
+            verdict, why = judge(guard, alike, candidate.kind, self.bars)
+            if verdict == "worse":
+                break
         speed = None if self.reference or verdict == "worse" else measure(self.float32, runtime, self._some())
         refused = (*why, *find_missed_speed(speed))
         judged = msgspec.structs.replace(rung, alike=alike, val=guard, verdict=verdict, speed=speed, refused=refused)
         return judged, runtime, whole
 
-    def _compare(self, answers: NDArray[np.float32], runtime: Runtime) -> Alike:
-        """The file beside float32 on all images that may choose; `answers` are those to the validation images."""
-        own = [predict_set(runtime.logits, one) for one in self.others]
-        return compare(
-            np.concatenate([self.answers, *self.other_answers]),
-            np.concatenate([answers, *own]),
-            temperature=self.manifest.temperature,
-            task=self.manifest.task,
-            copies=sum(int((one.turns > 0).sum()) for one in self.others),
-            groups=group_copies(self.images, self.others),
-        )
+    def _compare(self, answers: NDArray[np.float32], runtime: Runtime) -> Iterator[Alike]:
+        """The file beside float32 on the first images that may choose, then on all where there are more.
+
+        `answers` are those to the validation images.
+        """
+        own: list[NDArray[np.float32]] = []
+        copies = sum(int((one.turns > 0).sum()) for one in self.others)
+        for count in dict.fromkeys((len(self.others) if copies else min(1, len(self.others)), len(self.others))):
+            asked = self.others[:count]
+            for one in asked[len(self.other_answers) :]:
+                self.other_answers.append(predict_set(self.float32.logits, one))
+            own += [predict_set(runtime.logits, one) for one in asked[len(own) :]]
+            yield compare(
+                np.concatenate([self.answers, *self.other_answers[:count]]),
+                np.concatenate([answers, *own]),
+                temperature=self.manifest.temperature,
+                task=self.manifest.task,
+                copies=copies,
+                groups=group_copies(self.images, asked),
+            )
 
     def _some(self) -> list[NDArray[Any]]:
         return [self.images.read(row).pixels for row in range(min(_TIMED, len(self.images)))]

@@ -8,7 +8,7 @@ blocks of them.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from zoo.edge import Runtime
-
 __all__ = ["measure"]
 
 _WARM_UP = 3
@@ -32,13 +30,20 @@ _RESAMPLES = 1000
 _BLOCKS = 10
 
 
-def measure(float32: Runtime, quantised: Runtime, images: Sequence[NDArray[Any]]) -> Speed:
-    """Time both files on raw images, one at a time, preprocessing included.
+class Timed(Protocol):
+    """A `zoo.edge.Runtime`, or a network without the nodes around it."""
+
+    def logits(self, images: NDArray[Any], /) -> NDArray[np.float32]:
+        """Answer a batch."""
+
+
+def measure(float32: Timed, quantised: Timed, images: Sequence[NDArray[Any]]) -> Speed:
+    """Time both files on raw images, one at a time, preprocessing included; or two networks on preprocessed ones.
 
     Args:
         float32: the file that was quantised.
         quantised: what became of it.
-        images: raw (H, W, C) images, at least one; pairs take them in turn.
+        images: raw (H, W, C) images, or (C, h, w) as networks take them, at least one; pairs take them in turn.
 
     Returns:
         The median ratio of pairs with its bootstrap interval.
@@ -70,7 +75,7 @@ def measure(float32: Runtime, quantised: Runtime, images: Sequence[NDArray[Any]]
     )
 
 
-def _milliseconds(runtime: Runtime, image: NDArray[Any]) -> float:
+def _milliseconds(runtime: Timed, image: NDArray[Any]) -> float:
     start = time.perf_counter()
     runtime.logits(image[None])
     return (time.perf_counter() - start) * 1e3

@@ -39,12 +39,13 @@ class Author:
         return f"{TOOL} {tool_version()}"
 
     def statement(self) -> str:
-        """That a computer made it, which one, and what for."""
+        """That a computer made it, which one, what for, and what nobody has shown of it."""
         use = " ".join(printable(self.manifest.intended_use).split())
         name = printable(self.manifest.name)
         return (
             f"Made by a computer and not checked by a person: image classifier {name}, sha256 {self.sha256}. "
-            f"Intended use: {use or 'not stated'}"
+            + ("" if self.manifest.doubt is None else f"Not proven: {self.manifest.doubt}. ")
+            + f"Intended use: {use or 'not stated'}"
         )
 
 

@@ -313,6 +313,7 @@ def _show(model: Model) -> ServedModel:
         provider=model.runtime.provider,
         verified=model.verified,
         signed=model.signed,
+        doubt=model.runtime.manifest.doubt,
     )
 
 

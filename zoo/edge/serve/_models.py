@@ -76,7 +76,10 @@ def open_served(source: ServedPath, settings: Settings, before: Model | None = N
     runtime = Runtime.from_contents(source.path, contents, provider=settings.provider, threads=settings.threads or 1)
     verified = None
     if settings.verify and GOLDEN in contents.files:
-        verified = replay(runtime, contents).images
+        proof = replay(runtime, contents)
+        verified = proof.images
+        if warning := proof.warning():
+            log.warning("%s", warning)
     return Model(
         name=source.name or runtime.manifest.name,
         version=runtime.mark,

@@ -48,6 +48,8 @@ class StartedModel(msgspec.Struct, frozen=True, kw_only=True):
     """Golden images that were answered as where the model was exported; None: it was not tried."""
     signed: Signed
     """valid: by the key that was given."""
+    doubt: str | None
+    """That the file was made smaller without proof that it is as good as float32; None: nothing of that kind."""
 
 
 class Started(StartedModel, frozen=True, kw_only=True):
@@ -131,6 +133,7 @@ def _facts(model: Model) -> dict[str, Any]:
         "labels": len(model.runtime.labels),
         "verified": model.verified,
         "signed": model.signed,
+        "doubt": model.runtime.manifest.doubt,
     }
 
 

@@ -94,6 +94,8 @@ class ServedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Golden images that were answered as where it was exported; null: not tried."""
     signed: Signed
     """valid: by the key that was given to the server."""
+    doubt: str | None
+    """That the file was made smaller without proof that it is as good as float32; null: nothing of that kind."""
 
 
 class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -111,5 +111,7 @@ def _describe(model: StartedModel, *, version: bool) -> str:
         proof = f"verified on {format_count(model.verified, 'golden image')}"
     if model.signed == "valid":
         proof += ", signed"
+    if model.doubt is not None:
+        proof += ", not shown to be as good as float32"
     which = f"{model.model} {model.version}" if version else model.model
     return f"{which} ({format_count(model.labels, 'label')}, {proof})"

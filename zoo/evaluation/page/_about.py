@@ -263,7 +263,9 @@ def show_file(subject: Subject) -> Html:
             f"{format_count(parity.flips, 'label')} changed."
         )
     if manifest.quantization is not None:
-        lines.append(f"It is {manifest.quantization.kind}: {manifest.quantization.scheme}.")
+        made = manifest.quantization
+        lines.append(f"It is {made.kind}: {made.scheme}.")
+        lines += [f"{said[0].upper()}{said[1:]}." for said in (made.doubt, *made.notes) if said]
     if record is not None and record.proven is not None:
         lines.append(f"sha256 of model.onnx after the gate: {record.proven}")
     return bullets(lines)
