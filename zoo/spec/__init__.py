@@ -23,7 +23,7 @@ from zoo.spec._judged import (
     RiskCoverage,
 )
 from zoo.spec._metric import METRIC_CHOICES, MetricChoice, read_metric
-from zoo.spec._origin import OldestRuntime, PluginOrigin, Teacher
+from zoo.spec._origin import Fingerprint, OldestRuntime, PluginOrigin, Provenance, Teacher
 from zoo.spec._preprocessing import (
     MOST_CHANNELS,
     Channels,
@@ -43,12 +43,10 @@ from zoo.spec._results import (
     ClassCalibration,
     Confusion,
     EvalReport,
-    Fingerprint,
     InputSpec,
     Manifest,
     Member,
     Parity,
-    Provenance,
     ReliabilityBin,
     SeenImages,
 )

@@ -9,8 +9,9 @@ import msgspec
 from zoo.spec._columns import TableSpec
 from zoo.spec._decisions import Abstention, OperatingPoint
 from zoo.spec._display import Display, Table
+from zoo.spec._origin import Provenance
 from zoo.spec._preprocessing import PreprocessSpec
-from zoo.spec._results import InputSpec, Parity, Provenance
+from zoo.spec._results import InputSpec, Parity
 from zoo.spec._value import GoldenKind, Licence, Task, Value
 
 __all__ = ["MODEL_JSON", "FormatManifest", "FormatName", "GoldenProof"]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+import msgspec
+
+from zoo.spec._training import TrainConfig
 from zoo.spec._value import Licence, Value
 
-__all__ = ["OldestRuntime", "PluginOrigin", "Teacher"]
+__all__ = ["Fingerprint", "OldestRuntime", "PluginOrigin", "Provenance", "Teacher"]
 
 
 class PluginOrigin(Value, frozen=True):
@@ -58,3 +61,41 @@ class OldestRuntime(Value, frozen=True):
         """The same in words."""
         how = "by files of the same operators" if self.proven == "operators" else "older ones were not tried"
         return f"proven from {self.onnxruntime} on, {how}"
+
+
+class Fingerprint(Value, frozen=True):
+    """Which data this was: never a path, never a file name."""
+
+    name: str
+    sha256: str
+    """Over (split, label, sha256 of the file's bytes or of the array's pixels), sorted."""
+    n: int
+    splits: dict[str, int]
+
+
+class Provenance(Value, frozen=True):
+    """How the file came to be; no path, user or host name."""
+
+    run: str
+    model: str
+    created: str
+    """When its training began: UTC, ISO 8601, to the second. Not when it was exported, so that exporting again gives
+    the same bytes."""
+    plugin: PluginOrigin
+    versions: dict[str, str]
+    """At the time of training."""
+    data: Fingerprint
+    config: TrainConfig
+    weights: str | None
+    """Source and sha256 of the pretrained weights; null: trained from scratch."""
+    teacher: Teacher | None = None
+    """Whose answers it learnt from; `config` says how much they counted. Null: labels alone."""
+    notes: tuple[str, ...] = ()
+    weights_licence: Licence | None = None
+    """Of the pretrained weights; null: none were used, or written by an older release."""
+    code_licence: Licence | None = None
+    """Of the network's code, as its catalogue says; null: written by an older release."""
+    trained: dict[str, str] = msgspec.field(default_factory=dict)
+    """Name to sha256 of the run's files that hold what was learnt."""
+    exported: dict[str, str] = msgspec.field(default_factory=dict)
+    """Versions at the time of export; the answers of the golden set are theirs."""

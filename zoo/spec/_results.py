@@ -11,7 +11,7 @@ from zoo.spec._columns import TableSpec
 from zoo.spec._decisions import Abstention, Novelty, OperatingPoint
 from zoo.spec._display import Display, Table
 from zoo.spec._judged import AbstentionReport, ConformalReport, OperatingReport
-from zoo.spec._origin import OldestRuntime, PluginOrigin, Teacher
+from zoo.spec._origin import Fingerprint, OldestRuntime, PluginOrigin, Provenance
 from zoo.spec._preprocessing import PreprocessSpec, Scale, Voi
 from zoo.spec._quantization import Quantization
 from zoo.spec._reference import Reference
@@ -25,28 +25,16 @@ __all__ = [
     "ClassCalibration",
     "Confusion",
     "EvalReport",
-    "Fingerprint",
     "InputSpec",
     "Manifest",
     "Member",
     "Parity",
-    "Provenance",
     "ReliabilityBin",
     "SeenImages",
 ]
 
 HEADLINE = ("macro_auroc", "accuracy")
 """Metrics that one line has room for."""
-
-
-class Fingerprint(Value, frozen=True):
-    """Which data this was: never a path, never a file name."""
-
-    name: str
-    sha256: str
-    """Over (split, label, sha256 of the file's bytes or of the array's pixels), sorted."""
-    n: int
-    splits: dict[str, int]
 
 
 class Confusion(Value, frozen=True):
@@ -250,34 +238,6 @@ class InputSpec(Value, frozen=True):
     kind: PixelKind | None = None
     """Pixel type of the raw images that the model was trained on; null: that of `dtype` where stage is 'raw', else an
     older release wrote it."""
-
-
-class Provenance(Value, frozen=True):
-    """How the file came to be; no path, user or host name."""
-
-    run: str
-    model: str
-    created: str
-    """When its training began: UTC, ISO 8601, to the second. Not when it was exported, so that exporting again gives
-    the same bytes."""
-    plugin: PluginOrigin
-    versions: dict[str, str]
-    """At the time of training."""
-    data: Fingerprint
-    config: TrainConfig
-    weights: str | None
-    """Source and sha256 of the pretrained weights; null: trained from scratch."""
-    teacher: Teacher | None = None
-    """Whose answers it learnt from; `config` says how much they counted. Null: labels alone."""
-    notes: tuple[str, ...] = ()
-    weights_licence: Licence | None = None
-    """Of the pretrained weights; null: none were used, or written by an older release."""
-    code_licence: Licence | None = None
-    """Of the network's code, as its catalogue says; null: written by an older release."""
-    trained: dict[str, str] = msgspec.field(default_factory=dict)
-    """Name to sha256 of the run's files that hold what was learnt."""
-    exported: dict[str, str] = msgspec.field(default_factory=dict)
-    """Versions at the time of export; the answers of the golden set are theirs."""
 
 
 class Member(Value, frozen=True):

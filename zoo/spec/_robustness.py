@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zoo._support.text import format_count, title_of_metric
 from zoo.spec._display import Display, Table
-from zoo.spec._results import Fingerprint
+from zoo.spec._origin import Fingerprint
 from zoo.spec._value import Interval, Value
 
 __all__ = ["Corrupted", "Robustness"]
