@@ -73,12 +73,12 @@ def _decisions(manifest: Manifest) -> str:
     lines = [
         f"- **{name.capitalize()}**: {escape_markdown(text)}." for name, text in describe_decisions(manifest).items()
     ]
-    measured = [] if manifest.report is None else _measured(manifest.report, manifest)
+    measured = [] if manifest.report is None else _list_figures(manifest.report, manifest)
     said = ["", "What that made of the images of the results:", "", *(f"- {line}." for line in measured)]
     return "\n".join([how, "", *lines, *(said if measured else [])])
 
 
-def _measured(report: EvalReport, manifest: Manifest) -> list[str]:
+def _list_figures(report: EvalReport, manifest: Manifest) -> list[str]:
     """What the decisions of the file were worth on the images under evaluation; a report may judge other points too."""
     own = {(one.label, one.threshold) for one in manifest.operating}
     judged = () if report.operating is None else report.operating.points

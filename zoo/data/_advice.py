@@ -69,10 +69,10 @@ def apply_advice(data: Splits, settings: Mapping[str, Any]) -> tuple[dict[str, A
 def advise_by_name(name: str, path: Path) -> tuple[Advice, ...]:
     """What a published set asks for, where images bear its name or are its file.
 
-    A file that was cut or put together is no longer the published one, so the name counts by itself.
+    A file that was cut or put together is not the published one any more, so the name counts by itself.
 
     Args:
-        name: of the data set.
+        name: what the data set is called.
         path: where it lies.
     """
     known, how = sets.find_in(name), "by the name"

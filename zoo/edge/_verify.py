@@ -66,9 +66,9 @@ def verify(
         "allow_fallback": allow_fallback,
     }
     if not isolated:
-        return _said(prove(Path(path), **how))
+        return _warn(prove(Path(path), **how))
     try:
-        return _said(prove_apart(Path(path), time_limit=limit, memory_limit=memory_limit, **how))
+        return _warn(prove_apart(Path(path), time_limit=limit, memory_limit=memory_limit, **how))
     except GateError as problem:
         asked = time_limit is not None or memory_limit is not None
         if problem.code != "proof-unstarted" or not problem.fields["lasting"] or asked:
@@ -78,10 +78,10 @@ def verify(
             path,
             problem.fields["cause"],
         )
-        return _said(prove(Path(path), **how))
+        return _warn(prove(Path(path), **how))
 
 
-def _said(proof: Verification) -> Verification:
+def _warn(proof: Verification) -> Verification:
     """The proof, after its warning."""
     if warning := proof.warning():
         log.warning("%s", warning)

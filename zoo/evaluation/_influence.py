@@ -69,7 +69,7 @@ def balanced_accuracy_of(
     cases: Cases, mask: NDArray[np.bool_], *, labels: NDArray[np.bool_] | None = None
 ) -> Estimate | str:
     """Balanced accuracy as `METRICS` defines it; arguments as of `accuracy_of`."""
-    asked = _asked(cases, mask, labels)
+    asked = _find_labels(cases, mask, labels)
     if why := _too_few(cases, mask, asked):
         return why
     truth, chosen, known = cases.truth, cases.chosen, cases.known
@@ -107,7 +107,7 @@ def auroc_of(
     Returns:
         The estimate, or why there is none.
     """
-    asked = _asked(cases, mask, labels)
+    asked = _find_labels(cases, mask, labels)
     if why := _too_few(cases, mask, asked, least):
         return why
     places = cases.places if scores is None else place_scores(scores)
@@ -171,7 +171,7 @@ def _smaller_side(cases: Cases, mask: NDArray[np.bool_], k: int) -> int:
     return min(cases.units(inside & truth), cases.units(inside & ~truth))
 
 
-def _asked(cases: Cases, mask: NDArray[np.bool_], labels: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+def _find_labels(cases: Cases, mask: NDArray[np.bool_], labels: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
     """(K,) which of `labels` are asked of these images: something is known of them there."""
     known = np.asarray((cases.known & mask[:, None]).any(axis=0))
     return known if labels is None else known & labels

@@ -74,7 +74,7 @@ def _fit(design: Array, held: Array, offset: Array) -> tuple[Array, Array] | Non
         offset: (n,) added to the log-odds.
 
     Returns:
-        None where there is no maximum that can be found, or the images say next to nothing of it.
+        None where no maximum can be found, or the images say next to nothing of it.
     """
     from scipy.special import expit
 

@@ -242,7 +242,7 @@ def _images_for(difference: float, error: float, informative: int, n: int, alpha
     """Images that tell `difference` (see above), with `error` its standard error on n images; None: no number does.
 
     Args:
-        difference: of a metric.
+        difference: how far apart two values of a metric are.
         error: 0 or more.
         informative: images that a sign test can count, of n: alpha asks for at least 1 - log2(alpha) of them; 0: not
             known.

@@ -79,7 +79,7 @@ def doubt_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> str | None
     sure.
     """
     if len(targets) == 0:
-        return "there are no images"
+        return "no images were given"
     values, truth = check_logits(logits, targets)
     if task_of(truth) == "multilabel":
         known = truth != UNKNOWN

@@ -226,7 +226,7 @@ def compare(
     )
     pairs = list(itertools.combinations(scored, 2))
     tested: list[Pair] = []
-    for metric in _compared(ordered=ordered):
+    for metric in _list_metrics(ordered=ordered):
         tested += holm([compare_pair(a, b, metric, margin=margin, tests=len(pairs)) for a, b in pairs])
     by_class = [
         compare_class(a, b, metric, k, label, margin=margin, tests=tests)
@@ -268,7 +268,7 @@ def check_margin(margin: float | None) -> None:
         )
 
 
-def _compared(*, ordered: bool) -> tuple[str, ...]:
+def _list_metrics(*, ordered: bool) -> tuple[str, ...]:
     """The metrics that pairs are tested on; `ordered`: classes are grades."""
     return (*COMPARED, *(GRADES_COMPARED if ordered else ()))
 
@@ -289,7 +289,7 @@ def _score(  # noqa: PLR0917 - what `compare` was given, in its order
     # The same seed for every contender: its resamples are the others' too.
     resampled = bootstrap(partial(measure, cases), draws(cases.n, resamples, seed, cases.groups))
     metrics, undefined = overall(cases, labels, point, resampled)
-    kept = {name: resampled[name] for name in (*_compared(ordered=cases.ordered), *BY_CLASS)}
+    kept = {name: resampled[name] for name in (*_list_metrics(ordered=cases.ordered), *BY_CLASS)}
     return Scored(contender.name, cases, point, kept, metrics, undefined)
 
 

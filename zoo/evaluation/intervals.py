@@ -147,7 +147,7 @@ def bound_difference(
         resampled: the difference on every shared resample, (B,), nan where undefined.
         trials: independent trials behind it, for the Wilson interval around |delta| (around 0: on both sides).
         units: images or groups that were resampled, see `find_tail`.
-        width: of the metric's range, such as 2 of one in [-1, 1].
+        width: span of the metric's values, such as 2 of one in [-1, 1].
     """
     ends = percentiles(resampled, units)
     if ends is None:

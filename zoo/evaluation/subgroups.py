@@ -133,7 +133,7 @@ def find_segments(
     corrected = correct({key: pair.p for key, pair in found.items()})
     rows = []
     for key, pair in found.items():
-        estimate = accuracy_of(cases, masks[key], labels=_shared(cases, masks[key]))
+        estimate = accuracy_of(cases, masks[key], labels=_find_labels(cases, masks[key]))
         if corrected[key] >= ALPHA or pair.value >= 0 or isinstance(estimate, str):
             continue
         rows.append(
@@ -193,7 +193,7 @@ def _measure(cases: Cases, column: str, group: str, mask: NDArray[np.bool_], sha
     )
 
 
-def _shared(cases: Cases, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _find_labels(cases: Cases, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """(K,) classes, or labels of which something is known both in the images of `mask` and in all others."""
     return np.asarray(cases.known[mask].any(axis=0) & cases.known[~mask].any(axis=0))
 
@@ -209,7 +209,7 @@ def _difference(cases: Cases, mask: NDArray[np.bool_], name: str, share: Share |
     if name == "accuracy" and cases.task == "multiclass":
         share = Share(cases.right > 0, np.ones(cases.n, np.bool_))
     if share is None:
-        labels = _shared(cases, mask)
+        labels = _find_labels(cases, mask)
         if not labels.any():
             return "no label is known both of these images and of the others"
         inside, outside = (_METRICS[name](cases, side, labels=labels) for side in (mask, ~mask))

@@ -44,7 +44,7 @@ def check_frozen(name: str, asking: ModelCard) -> None:
     card, plugin = network(name)
     spec = asking.preprocess
     if not asking.train.pretrained:
-        raise _untrained(name)
+        raise _need_weights(name)
     if min(spec.size) < plugin.minimum_size:
         raise UsageError(
             f"features frozen:{name}: pictures of {spec.size[1]}x{spec.size[0]}, it needs at least "
@@ -67,7 +67,7 @@ def freeze(name: str, spec: PreprocessSpec, run: RunFolder, context: TrainContex
     import msgspec
 
     if context.pretrained is None:
-        raise _untrained(name)
+        raise _need_weights(name)
     card, plugin = network(name)
     card = msgspec.structs.replace(card, preprocess=spec)
     module, notes = plugin.open_backbone(card, context.pretrained, asked=f"features frozen:{name}")
@@ -82,7 +82,7 @@ def freeze(name: str, spec: PreprocessSpec, run: RunFolder, context: TrainContex
     return graph
 
 
-def _untrained(name: str) -> UsageError:
+def _need_weights(name: str) -> UsageError:
     return UsageError(
         f"features frozen:{name}: an untrained network has no features; give --pretrained or --weights FILE",
         code="features-untrained",
