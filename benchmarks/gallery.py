@@ -37,10 +37,9 @@ HEAD = """# Gallery
 <!-- Written by benchmarks/gallery.py from registry.yaml and docs/gallery/*.json; do not edit. -->
 
 Every family of the catalogue, what it costs and, where that was measured, what one of its models did on real images.
-The models were trained on two cores with small budgets that differ, and some began with pretrained weights: the last
-column says which, and none of it is the best a family can do. Classical models weighed rare classes when this was
-measured, as `--set class_weight=balanced` does now; networks did not. On your images `zoo compare` makes such a table
-in one command.
+The models were trained with the defaults of `zoo train` on one core: 1500 steps from random weights, and 500 where
+pretrained ones were at hand. The last column says which. At 64 px none of it is the best a family can do. On your
+images `zoo compare` makes such a table in one command.
 """
 
 
