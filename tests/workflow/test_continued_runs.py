@@ -258,6 +258,26 @@ def test_answers_by_mirror_images_are_kept_unless_the_user_says_otherwise(root: 
     assert inherit({"settings": {"flips": False}, "task": "ordinal"}, run)["settings"] == {"flips": False}
 
 
+def test_what_was_said_of_sides_is_kept_with_answers_by_mirror_images(root: Path, tmp_path: Path) -> None:
+    """A continued run was refused for a setting that nobody gave: its classes differ by their side."""
+    run = open_run(Path(shutil.copytree(root / "old", tmp_path / "sides")))
+    card = run.record.card
+    labels = ("kidney-left", "kidney-right")
+    train = msgspec.structs.replace(card.train, flips=True, augment_flip="horizontal")
+    run.update(card=msgspec.structs.replace(card, train=train), labels=labels)
+    data = tmp_path / "kidneys"
+    for label, level in zip(labels, ("ill", "well"), strict=True):
+        (data / label).mkdir(parents=True)
+        for number in range(20):
+            Image.fromarray(_picture(number + len(label), level)).save(data / label / f"{number}.png")
+    found = _plan(data, start_from=str(run.path)).record.card.train
+    assert (found.flips, found.augment_flip) == (True, "horizontal")
+    assert _plan(data, start_from=str(run.path), settings={"flips": False}).record.card.train.augment_flip == "none"
+    run.update(card=msgspec.structs.replace(card, train=msgspec.structs.replace(card.train, flips=True)))
+    with refused("flips-unwanted", UsageError):  # nobody ever said that sides do not matter
+        _plan(data, start_from=str(run.path))
+
+
 def _patients(folder: Path, column: str, first: int) -> Path:
     """Two images of each patient, whom a column of no known name tells."""
     folder.mkdir()
