@@ -384,3 +384,5 @@ def test_the_licence_of_the_weights_stays_with_the_runs_that_follow(root: Path, 
     assert f"Licence of the model: {licence}" in (Path(bundle.path) / "CARD.md").read_text()
     plan = _plan(data, **{option: root / "old"})
     assert plan.record.start_licence == record.card.licence, "its own training adds none"
+    (place / TRAINED_ON).unlink()
+    assert _plan(data, weights=place).record.start_licence == licence, "what it has seen says nothing of its licence"
