@@ -49,7 +49,14 @@ def pick(
         str | None,
         typer.Option("--models", metavar="A,B,…", autocompletion=offers.models, help="Try these models only."),
     ] = None,
-    licence: options.Licence = None,
+    licence: Annotated[
+        str | None,
+        typer.Option(
+            "--licence",
+            metavar="A,B,…",
+            help="Only code under these, such as mit; networks whose weights are under others start from scratch.",
+        ),
+    ] = None,
     metric: options.Metric = None,
     task: options.Task = None,
     order: options.Order = None,

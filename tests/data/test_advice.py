@@ -136,7 +136,7 @@ def test_dicom_that_shows_chests_is_not_mirrored_and_the_run_says_why(tmp_path: 
     root = write_dicoms(tmp_path / "films", 20, Modality="CR", BodyPartExamined="CHEST")
     run = open_run(Path(zoo.train("logistic_regression", root, out=tmp_path / "run").run))
     assert run.record.card.train.augment_flip == "none"
-    assert noted(run.record.notes, "augment_flip none", "28 of 28 training images", "--set augment_flip=horizontal")
+    assert noted(run.record.notes, "augment_flip none", "40 of 40 images", "--set augment_flip=horizontal")
     settings = {"augment_flip": "horizontal"}
     again = open_run(Path(zoo.train("logistic_regression", root, out=tmp_path / "again", settings=settings).run))
     assert again.record.card.train.augment_flip == "horizontal"
@@ -146,12 +146,16 @@ def test_dicom_that_shows_chests_is_not_mirrored_and_the_run_says_why(tmp_path: 
 def test_too_few_headers_decide_nothing_and_it_is_said(tmp_path: Path) -> None:
     few = open_data(write_dicoms(tmp_path / "few", 10, Modality="CR", BodyPartExamined="CHEST"))
     assert asked(few) == {}
-    assert noted(few.notes, "training images show chest or belly", "too few", "--set augment_flip=none")
+    assert noted(apply_advice(few, {})[1], "20 of 40 images show chest or belly", "too few", "--set augment_flip=none")
+    assert not noted(few.notes, "too few")
+    assert apply_advice(few, {"augment_flip": "none"})[1] == (), "the user has decided"
+    folds = [open_data(tmp_path / "few", folds=3, fold=fold).advice for fold in (1, 2)]
+    assert folds[0] == folds[1] == few.advice
     most = open_data(write_dicoms(tmp_path / "most", 18, Modality="CR", BodyPartExamined="CHEST"))
     assert asked(most) == {"augment_flip": "none"}
     hands = open_data(write_dicoms(tmp_path / "hands", 20, Modality="CR", BodyPartExamined="HAND", Laterality="L"))
     assert asked(hands) == {}, "a mirrored left hand is a right hand"
-    assert not noted(hands.notes, "DICOM headers")
+    assert not noted(apply_advice(hands, {})[1], "DICOM headers")
 
 
 def test_a_dermatoscope_keeps_its_colours(tmp_path: Path) -> None:

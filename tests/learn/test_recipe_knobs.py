@@ -29,6 +29,7 @@ from zoo.learn._objective import objective_of
 from zoo.learn._order import Order
 from zoo.learn._precision import Numerics
 from zoo.learn._probing import set_learning
+from zoo.learn._saving import price_writes
 from zoo.learn._schedule import PROBE_RATE, count_probe, learning_rate, rate_of
 from zoo.learn._sharpness import climb
 from zoo.learn._validation import renew_statistics
@@ -274,6 +275,40 @@ def test_a_soup_at_the_end_is_in_the_budget() -> None:
     assert price_soup(tiny_net(), soup, steps=10, step=0.1, judging=3.0) == pytest.approx(2 * (10 * 0.05 + 3))
     assert price_soup(plain, soup, steps=10, step=0.1, judging=3.0) == pytest.approx(6)
     assert price_soup(tiny_net(), CONFIG, steps=10, step=0.1, judging=3.0) == 0
+
+
+@pytest.mark.parametrize(
+    ("cost", "trained", "judging", "seconds"),
+    [(1.0, 450.0, 3.0, 10.0), (15.0, 450.0, 3.0, 150.0), (20.0, 600.0, 3.0, 200.0), (20.0, 600.0, 15.0, 220.0)],
+)
+def test_states_within_an_epoch_are_in_the_budget(cost: float, trained: float, judging: float, seconds: float) -> None:
+    """Each 45 s, or so that a quarter of the time goes into them; and one before a long validation."""
+    assert price_writes(cost, trained=trained, judging=judging) == pytest.approx(seconds)
+
+
+def test_a_slow_disk_makes_an_epoch_dearer(stripes: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a write takes long, `--budget` was overrun by all writes but the last of an epoch."""
+    from zoo.learn import _budget
+
+    found: list[Any] = []
+
+    def price(cost: float, *, trained: float, judging: float) -> float:
+        found.append((cost, trained, judging))
+        return 1000.0
+
+    def look(*given: Any) -> Costs:
+        found.append(measure(*given))
+        return COSTS
+
+    measure = _budget.measure
+    monkeypatch.setattr(_budget, "price_writes", price)
+    monkeypatch.setattr(_budget, "measure", look)
+    config = changed(budget="1h", epochs=1)
+    learn(tiny_net(), stripes, SPEC, config, new_run(tmp_path / "run", stripes, config))
+    (cost, trained, judging), costs = found
+    assert cost > 0
+    assert trained == pytest.approx(4 * costs.step)
+    assert 1000 + judging < costs.epoch < 1010 + judging
 
 
 class Explodes(TinyNet):

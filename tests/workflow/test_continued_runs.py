@@ -258,6 +258,26 @@ def test_answers_by_mirror_images_are_kept_unless_the_user_says_otherwise(root: 
     assert inherit({"settings": {"flips": False}, "task": "ordinal"}, run)["settings"] == {"flips": False}
 
 
+def test_what_was_said_of_sides_is_kept_with_answers_by_mirror_images(root: Path, tmp_path: Path) -> None:
+    """A continued run was refused for a setting that nobody gave: its classes differ by their side."""
+    run = open_run(Path(shutil.copytree(root / "old", tmp_path / "sides")))
+    card = run.record.card
+    labels = ("kidney-left", "kidney-right")
+    train = msgspec.structs.replace(card.train, flips=True, augment_flip="horizontal")
+    run.update(card=msgspec.structs.replace(card, train=train), labels=labels)
+    data = tmp_path / "kidneys"
+    for label, level in zip(labels, ("ill", "well"), strict=True):
+        (data / label).mkdir(parents=True)
+        for number in range(20):
+            Image.fromarray(_picture(number + len(label), level)).save(data / label / f"{number}.png")
+    found = _plan(data, start_from=str(run.path)).record.card.train
+    assert (found.flips, found.augment_flip) == (True, "horizontal")
+    assert _plan(data, start_from=str(run.path), settings={"flips": False}).record.card.train.augment_flip == "none"
+    run.update(card=msgspec.structs.replace(card, train=msgspec.structs.replace(card.train, flips=True)))
+    with refused("flips-unwanted", UsageError):  # nobody ever said that sides do not matter
+        _plan(data, start_from=str(run.path))
+
+
 def _patients(folder: Path, column: str, first: int) -> Path:
     """Two images of each patient, whom a column of no known name tells."""
     folder.mkdir()
@@ -364,3 +384,5 @@ def test_the_licence_of_the_weights_stays_with_the_runs_that_follow(root: Path, 
     assert f"Licence of the model: {licence}" in (Path(bundle.path) / "CARD.md").read_text()
     plan = _plan(data, **{option: root / "old"})
     assert plan.record.start_licence == record.card.licence, "its own training adds none"
+    (place / TRAINED_ON).unlink()
+    assert _plan(data, weights=place).record.start_licence == licence, "what it has seen says nothing of its licence"

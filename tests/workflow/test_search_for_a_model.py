@@ -26,7 +26,7 @@ from zoo.workflow import _trials
 from zoo.workflow._candidates import Limits, find_candidates
 from zoo.workflow._clock import open_search
 from zoo.workflow._engine import Hands, open_engine
-from zoo.workflow._halving import Plan, Search, count_rounds
+from zoo.workflow._halving import Plan, Search, Tried, count_rounds, read_plan
 from zoo.workflow._recipe import OWN_SIZE
 from zoo.workflow._space import make_space
 from zoo.workflow.pick import read_limits
@@ -71,6 +71,42 @@ def test_weights_under_another_licence_are_not_used(monkeypatch: pytest.MonkeyPa
     none = find_candidates(images, Limits(), slot=10**6, models=names, licence=("dinov3-license",))
     assert not none.quick
     assert not none.networks
+    with refused("freeze-untrained", UsageError, licence=["mit"]):
+        find_candidates(images, Limits(), slot=10**6, models=names[:2], licence=("mit",), freeze=True)
+
+
+@pytest.mark.usefixtures("here")
+def test_weights_left_out_for_their_licence_are_not_called_late(
+    stripes: Path, monkeypatch: pytest.MonkeyPatch, alone: Hands
+) -> None:
+    """The note advised another --out, which takes them no more than this one."""
+    monkeypatch.setattr("zoo.store.weights.is_here", lambda _: False)
+    other, own = "convnextv2_atto", "convnext_atto"
+    images = open_data("digits")
+    found = find_candidates(images, Limits(), slot=10**6, models=(other, own), licence=("apache-2.0",))
+    monkeypatch.setattr("zoo.store.weights.is_here", lambda card: card.weights is not None)
+    clock = open_search(Path("search"), {}, 10.0, time.monotonic())
+    late = []
+    for licence in ((), ("apache-2.0",)):
+        plan = Plan(found, licence)
+        search = Search(Path("search"), stripes, clock, Limits(), {}, "macro_auroc", alone, images, plan)
+        search._keep()
+        search.plan = read_plan(Path("search"))
+        outcome = _trials.Outcome(trial="one", run="run", value=Interval(value=0.5, low=0.4, high=0.6), latency_ms=1.0)
+        search.tried = [Tried(found.networks[0], "round 1", {}, outcome)]
+        (note,) = (one for one in search.notes(search.tried[0]) if "came after" in one)
+        late.append((other in note, own in note))
+    assert late == [(True, True), (False, True)]
+
+
+@pytest.mark.usefixtures("here")
+def test_a_licence_that_leaves_no_model_is_named_as_the_cause(stripes: Path) -> None:
+    """The device's limits were blamed."""
+    with refused("option-conflict", UsageError, options=["--models", "--licence"], known=["apache-2.0"]):
+        zoo.pick(stripes, budget=QUICK, models=["convnext_atto"], licence=["dinov3-license"])
+    with refused("pick-none", TrainingError, tried=0) as caught:
+        zoo.pick(stripes, budget=QUICK, licence=["dinov3-license"])
+    assert caught.value.fields["other_licence"] > 100
 
 
 def listen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:

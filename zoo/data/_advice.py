@@ -27,7 +27,7 @@ __all__ = ["Advice", "advise_by_headers", "advise_by_labels", "advise_by_name", 
 _LEFT = re.compile(r"(?<![a-z])left(?![a-z])")
 
 MOST = 0.8
-"""Share of the training images whose headers must agree before they decide for all."""
+"""Share of the images whose headers must agree before they decide for all."""
 
 _OF: dict[Shown, tuple[str, str, str, str]] = {
     "trunk": (
@@ -49,10 +49,12 @@ class Advice:
     Attributes:
         settings: fields of TrainConfig; the user's own come first.
         because: why.
+        decides: whether it is followed; else it is a note alone.
     """
 
     settings: Mapping[str, Any]
     because: str
+    decides: bool = True
 
 
 def apply_advice(data: Splits, settings: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -60,6 +62,9 @@ def apply_advice(data: Splits, settings: Mapping[str, Any]) -> tuple[dict[str, A
     chosen, notes = dict(settings), []
     for one in data.advice:
         if asked := {name: value for name, value in one.settings.items() if name not in chosen}:
+            if not one.decides:
+                notes.append(one.because)
+                continue
             said = ", ".join(f"{name} {value}" for name, value in asked.items())
             notes.append(f"{said}: {one.because}")
             chosen |= asked
@@ -99,21 +104,22 @@ def advise_by_labels(labels: Sequence[str]) -> tuple[Advice, ...]:
     return ()
 
 
-def advise_by_headers(shows: NDArray[np.uint8] | None) -> tuple[tuple[Advice, ...], tuple[str, ...]]:
-    """What headers of the training images ask for, and a note of what too few of them say.
+def advise_by_headers(shows: NDArray[np.uint8] | None) -> tuple[Advice, ...]:
+    """What headers of all images of a set ask for; what too few of them say is a note.
 
     Args:
         shows: (n,) positions in `SHOWN`; None: the images have no headers.
     """
     if shows is None or not len(shows):
-        return (), ()
+        return ()
     counts = np.bincount(shows, minlength=len(SHOWN))
-    advice, notes = [], []
+    advice = []
     for shown, (field, value, other, why) in _OF.items():
         n = int(counts[SHOWN.index(shown)])
-        found = f"{n} of {len(shows)} training images {why}, as their DICOM headers say"
+        found = f"{n} of {len(shows)} images {why}, as their DICOM headers say"
         if n >= MOST * len(shows):
             advice.append(Advice({field: value}, f"{found}; --set {field}={other} says otherwise"))
         elif n:
-            notes.append(f"{found}; they are too few to decide for all, and --set {field}={value} does so")
-    return tuple(advice), tuple(notes)
+            because = f"{found}; too few to decide for all, and --set {field}={value} does so"
+            advice.append(Advice({field: value}, because, decides=False))
+    return tuple(advice)

@@ -29,6 +29,7 @@ from zoo.learn._distributed import Peers
 from zoo.learn._images import Feed
 from zoo.learn._optim import adamw, set_rate
 from zoo.learn._order import Order
+from zoo.learn._saving import price_writes
 from zoo.learn._validation import STATISTICS, Validation
 from zoo.runs import RunFolder
 from zoo.spec import TrainConfig
@@ -53,7 +54,7 @@ _PLANNED = 0.95
 """Share of the time that is planned for; steps are not all as fast as those that were timed."""
 
 _KEEPING = 1.5
-"""Writes of an epoch in states: the state, and in a better epoch the weights, which are a quarter of it or less."""
+"""Writes at the end of an epoch, in states: the state, and in a better epoch the weights, a quarter of it or less."""
 
 _EXPORT_S, _EXPORT_S_A_LAYER = 10.0, 0.06
 """Seconds for what follows training: export, gate and report; and for each layer. torch's exporter alone took 5 to 11 s
@@ -74,7 +75,7 @@ class Costs:
 
     Attributes:
         step: one step.
-        epoch: validation and keeping of an epoch.
+        epoch: validation of an epoch, and all its states.
         finish: all that follows the last epoch.
     """
 
@@ -222,17 +223,17 @@ def measure(  # noqa: PLR0917 - as above
         judging = (time.perf_counter() - start) * len(validation) / judged
         if peers.agree(judging > _PROBE_MOST * left):
             break
-    keeping = 0.0
+    keeping, usual = 0.0, counted[len(counted) // 2]
     if peers.first:
         start = time.perf_counter()
         trial_state = run.file(".probe.part")  # as if half-written: what a kill leaves of it is removed
         with contextlib.suppress(FloatingPointError):
             save_state(trial_state, state, model, average, optimizer)
-        keeping = _KEEPING * (time.perf_counter() - start)
+        cost = time.perf_counter() - start
+        keeping = _KEEPING * cost + price_writes(cost, trained=order.steps * usual, judging=judging)
         trial_state.unlink(missing_ok=True)
     layers = sum(1 for module in model.modules() if not list(module.children()))
     finish = _EXPORT_S + _EXPORT_S_A_LAYER * layers + _PASSES * judging
-    usual = counted[len(counted) // 2]
     finish += price_soup(model, descent.config, steps=order.steps, step=usual, judging=judging)
     costs = peers.collect(Costs(step=usual, epoch=judging + keeping, finish=finish))
     return Costs(*(max(getattr(one, field.name) for one in costs) for field in dataclasses.fields(Costs)))

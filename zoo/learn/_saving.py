@@ -19,7 +19,7 @@ from zoo.learn._checkpoint import STATE_FILE, State, save_state
 from zoo.learn._distributed import ALONE, Peers
 from zoo.runs import RunFolder
 
-__all__ = ["Checkpoints"]
+__all__ = ["Checkpoints", "price_writes"]
 
 log = logging.getLogger("zoo")
 
@@ -31,6 +31,22 @@ TOLD = 0.05
 """Share of the time from which on the log says what writing costs."""
 LONG = 15.0
 """Seconds of validation from which on a state is written before it: a crash in it costs no step."""
+
+
+def _wait(cost: float) -> float:
+    """Seconds of training between two states of which one takes `cost` seconds to write."""
+    return max(EVERY, cost * (1 / SHARE - 1))
+
+
+def price_writes(cost: float, *, trained: float, judging: float) -> float:
+    """Seconds that states within an epoch take, without the one at its end.
+
+    Args:
+        cost: seconds of one write.
+        trained: seconds of all steps of an epoch.
+        judging: seconds of a validation.
+    """
+    return cost * (trained / _wait(cost) + (judging >= LONG))
 
 
 @dataclass(slots=True)
@@ -61,7 +77,7 @@ class Checkpoints:
 
         Where they do, each calls it after the same step and hears what the first one found.
         """
-        return self._agree(asked or time.perf_counter() - self._last >= max(EVERY, self._cost * (1 / SHARE - 1)))
+        return self._agree(asked or time.perf_counter() - self._last >= _wait(self._cost))
 
     def due_before(self, seconds: float) -> bool:
         """As `due`: whether to write before something that takes so long."""
@@ -90,5 +106,5 @@ class Checkpoints:
         self.spent += self._cost
         if not self._told and self._cost > TOLD / (1 - TOLD) * EVERY > 0 and self.peers.first:
             self._told = True
-            share = self._cost / (self._cost + max(EVERY, self._cost * (1 / SHARE - 1)))
+            share = self._cost / (self._cost + _wait(self._cost))
             log.info("the state takes %.0f s to write, %.0f %% of the training", self._cost, 100 * share)

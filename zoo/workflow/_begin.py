@@ -263,7 +263,7 @@ def _find_start(
         return resolve_weights(card), None, ()
     start = resolve_weights(card, weights_file(named))
     beside = start.path.parent
-    if not start.source.startswith("file:") or not (beside / TRAINED_ON).is_file():
+    if not start.source.startswith("file:"):
         return start, None, (UNKNOWN_START,)
     sha256 = None
     if is_run(beside):
@@ -271,6 +271,8 @@ def _find_start(
         licence = weights_licence(record) or record.card.licence
         sha256 = record.seen
         start = dataclasses.replace(start, source=f"file:{record.id}/{start.path.name}", licence=licence)
+    if not (beside / TRAINED_ON).is_file():
+        return start, None, (UNKNOWN_START,)
     return start, join_start([read_seen(beside / TRAINED_ON, sha256)]), ()
 
 

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from zoo.data import Splits
     from zoo.spec import Budget, Intensity, ModelCard
 
-__all__ = ["Candidate", "Candidates", "Limits", "find_candidates", "list_late", "refuse_unfit"]
+__all__ = ["OTHER_LICENCE", "Candidate", "Candidates", "Limits", "find_candidates", "list_late", "refuse_unfit"]
+
+OTHER_LICENCE = "under another licence"
+"""Why a card is left out whose code is under a licence that was not named."""
 
 _SLACK = 2.0
 """A card whose latency is so many times the limit is left out unmeasured; other processors differ by less."""
@@ -153,7 +156,7 @@ def find_candidates(
     for name in dict.fromkeys(names):
         card = registry.find(name)
         why = "" if state.get(name, "ok") == "ok" else "cannot be loaded here"
-        why = why or ("" if is_licence_of(card.licence, licence) else "under another licence")
+        why = why or ("" if is_licence_of(card.licence, licence) else OTHER_LICENCE)
         usable = card.weights is not None and is_licence_of(card.weights.licence, licence)
         if card.family == "classical" and not freeze:
             why = why or _why_not_classical(card, data, named=bool(models))
@@ -175,10 +178,13 @@ def find_candidates(
     whole = [card for card in pretrained if card.family not in _PARTLY]
     if freeze:
         if not whole:
+            free = f", under {' or '.join(licence)}," if licence else ""
+            more = ", name more with --licence" if licence else ""
             raise UsageError(
-                "--freeze: no network whose weights are on this machine may meet the limits; fetch some with "
-                "'zoo weights fetch', or leave --freeze out",
+                f"--freeze: no network whose weights are on this machine{free} may meet the limits; "
+                f"fetch some with 'zoo weights fetch'{more}, or leave --freeze out",
                 code="freeze-untrained",
+                licence=list(licence),
             )
         return Candidates(tuple(_head_alone(card, data) for card in whole), (), dict(+left_out))
     frozen = [] if data.channels is not None else [_on_features(card, data) for card in whole]
@@ -221,15 +227,17 @@ def refuse_unfit(found: Candidates, data: Splits, said: Budget) -> None:
         raise refusal
 
 
-def list_late(found: Candidates) -> list[str]:
-    """Networks that are trained from random weights, though this machine has theirs now."""
+def list_late(found: Candidates, licence: Sequence[str] = ()) -> list[str]:
+    """Networks that are trained from random weights, though this machine has theirs now, under such a licence."""
     from zoo import registry
     from zoo.store.weights import is_here
 
     late = []
     for one in found.networks:
         with contextlib.suppress(CatalogueError):  # whatever brought the model is gone
-            if not one.budget.get("pretrained") and is_here(registry.find(one.model)):
+            card = registry.find(one.model)
+            usable = card.weights is not None and is_licence_of(card.weights.licence, licence)
+            if usable and not one.budget.get("pretrained") and is_here(card):
                 late.append(one.model)
     return late
 

@@ -176,8 +176,12 @@ def _refuse_conflict(budget: Budget) -> None:
 
 def inherit(budget: Budget, origin: RunFolder) -> Budget:
     """What the user said; where that is silent, with the old run's order of grades and answers by mirror images."""
-    config = origin.record.card.train
-    settings = {"flips": True, **settings_of(budget)} if config.flips else budget.get("settings")
+    config, settings = origin.record.card.train, budget.get("settings")
+    if config.flips and settings_of(budget).get("flips", True):
+        kept: dict[str, Any] = {"flips": True}
+        if config.augment_flip != TrainConfig().augment_flip:  # what was said of sides then is true of the answers now
+            kept["augment_flip"] = config.augment_flip
+        settings = kept | settings_of(budget)
     said = {**budget, **settings_of(budget)}
     if said.get("task") is not None or said.get("order") is not None:
         return cast("Budget", {**budget, "settings": settings})

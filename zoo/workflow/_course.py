@@ -55,8 +55,8 @@ def refuse_course(config: TrainConfig, chosen: Mapping[str, Any]) -> None:
             )
     if config.flips and config.augment_flip == "none":
         raise UsageError(
-            "--set flips=true: the model would answer by mirror images, and sides matter here (augment_flip none); "
-            "leave the setting out, or give --set augment_flip=horizontal where they do not",
+            "flips=true: the model would answer by mirror images, and sides matter here (augment_flip none); give "
+            "--set flips=false, or --set augment_flip=horizontal where sides do not matter",
             code="flips-unwanted",
         )
     if config.probe and not config.pretrained:

@@ -18,7 +18,7 @@ from zoo._support.text import brief, file_name, quote_path
 from zoo.errors import ResumeError, TrainingError
 from zoo.evaluation import lower_is_better
 from zoo.spec import decode, encode
-from zoo.workflow._candidates import Candidates, list_late
+from zoo.workflow._candidates import OTHER_LICENCE, Candidates, list_late
 from zoo.workflow._settings import settings_of
 from zoo.workflow._trials import Trial, conduct_all
 
@@ -76,6 +76,8 @@ class Plan(msgspec.Struct):
     """What was decided by the clock and by what was on the machine, so that a call that continues decides the same."""
 
     found: Candidates
+    licence: tuple[str, ...] = ()
+    """Weights under others are not used; empty: under any."""
     rounds: list[_Round] = []
     done: bool = False
 
@@ -259,8 +261,18 @@ class Search:
         measured = [one for one in self.tried if one.outcome.value is not None]
         if not measured:
             why = self.tried[0].dropped if self.tried else "no model of the catalogue may meet the limits"
+            other = self.plan.found.left_out.get(OTHER_LICENCE, 0)
+            if other and not self.tried:
+                why = (
+                    f"no model under {' or '.join(self.plan.licence)} may meet the limits, and {other} are under other "
+                    "licences; name more with --licence"
+                )
             return TrainingError(
-                f"no candidate could be trained: {why}", code="pick-none", tried=len(self.tried), nearest=None
+                f"no candidate could be trained: {why}",
+                code="pick-none",
+                tried=len(self.tried),
+                nearest=None,
+                other_licence=other,
             )
         near = min(measured, key=self._excess)
         over = self.limits.overrun(near.outcome.latency_ms, near.outcome.size_bytes)
@@ -330,7 +342,7 @@ class Search:
         smaller = self._find_for_int8()
         if smaller is not None and self._rank(smaller) < self._rank(best):
             said.append(f"{smaller.candidate.label} is better on validation; {self._suggest_int8(smaller)}")
-        if late := list_late(self.plan.found):
+        if late := list_late(self.plan.found, self.plan.licence):
             said.append(
                 f"weights of {brief(late)} came after the search was begun, which does without them; another --out "
                 "begins one that takes them"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, cast
 import msgspec
 
 from zoo.errors import UsageError
-from zoo.spec import Budget, Display, EvalReport, Interval, Reading, Table, encode, pick_reading
+from zoo.spec import Budget, Display, EvalReport, Interval, Reading, Table, encode, is_licence_of, pick_reading
 from zoo.workflow._engine import Engine, open_engine
 from zoo.workflow._settings import settings_of
 
@@ -141,8 +141,8 @@ def pick(
             Each may be missing: no limit, and 30 minutes. Or one text, "latency_ms=10,size_mb=20,minutes=30".
         out: folder of the search; None: runs/pick-NAME-HASH, the hash being of what is asked for.
         models: candidates; empty: the catalogue.
-        licence: only models whose code, and pretrained weights where these are used, are under one of these licences;
-            empty: all.
+        licence: only models whose code is under one of these licences; a network whose weights are under another one
+            starts from random weights. Empty: all.
         metric: what chooses, see `TrainConfig.metric`; None: macro AUROC.
         task: "ordinal": classes are grades in order, see `Budget.task`.
         order: grades that are not numbers, all of them from the lowest to the highest.
@@ -159,7 +159,8 @@ def pick(
 
     Raises:
         UsageError: a limit that there is not, or is not above 0 (code pick-budget); `freeze`, and no weights are here;
-            a setting that the search chooses itself (option-conflict); or the engine cannot be had.
+            a setting that the search chooses itself, or none of `models` is under a licence (option-conflict); or the
+            engine cannot be had.
         CatalogueError: one of `models` is unknown, or no model is under a licence.
         ResumeError: `out` holds a search for something else, or other files.
         TrainingError: no candidate meets the limits (code pick-none), or another process conducts this search
@@ -167,7 +168,6 @@ def pick(
         DataError: as `zoo.train`; what no candidate can take, such as images without a range (intensity-range), is
             refused before the first is trained.
     """
-    from zoo.registry import find
     from zoo.registry import models as list_models
     from zoo.workflow._candidates import Limits
     from zoo.workflow._folds import refuse_none
@@ -175,9 +175,8 @@ def pick(
     began = time.monotonic()
     said = read_limits(budget) if isinstance(budget, str) else _check_limits(dict(budget or {}), str(budget))
     minutes, limits = said.get("minutes", MINUTES), Limits(said.get("latency_ms"), said.get("size_mb"))
-    for name in models:
-        find(name)
     list_models(licence=licence)  # refuses one that no model is under
+    _refuse_licence(models, licence)
     source = "digits" if data is None else data
     shared: dict[str, Any] = {
         "metric": metric, "task": task, "order": order, "seed": seed, "device": device, "leaks": leaks, "fold": fold,
@@ -235,7 +234,7 @@ def _pick(
             splits, limits, slot=slot, models=models, licence=licence, device=config.device, freeze=freeze
         )
         refuse_unfit(found, splits, cast("Budget", shared))  # while the mended call may still take the folder
-        plan = Plan(found)
+        plan = Plan(found, tuple(licence))
     clock = open_search(folder, request, minutes, began)
     with clock.alone():
         plan = plan or read_plan(folder)
@@ -280,6 +279,26 @@ def _row(one: Tried, best: Tried) -> PickRow:
         dropped="" if one is best else one.dropped,
         run=outcome.run,
     )
+
+
+def _refuse_licence(models: Sequence[str], licence: Sequence[str]) -> None:
+    """Refuse models that are not there, and those of which none is under the licences.
+
+    Raises:
+        CatalogueError: one is unknown.
+        UsageError: none is under them.
+    """
+    from zoo.registry import find
+
+    known = [find(name).licence for name in models]
+    if known and not any(is_licence_of(one, licence) for one in known):
+        raise UsageError(
+            f"--models and --licence: none of these models is under {' or '.join(licence)}, but under "
+            f"{', '.join(sorted(set(known)))}; name other models or licences",
+            code="option-conflict",
+            options=["--models", "--licence"],
+            known=sorted(set(known)),
+        )
 
 
 def _refuse_own(settings: Mapping[str, Any]) -> None:

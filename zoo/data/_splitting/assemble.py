@@ -148,8 +148,8 @@ def _finish(
     unknown = (NO_GROUPS,) if pool.groups is None else ()
     advice: tuple[Advice, ...] = ()
     if for_training:
-        advice, few = advise_by_headers(None if pool.shows is None else pool.shows[rows["train"]])
-        decisions += few
+        # Of all images: the folds of one cross-validation get the same advice.
+        advice = advise_by_headers(pool.shows)
     sets = {split: _image_set(pool, rows.get(split)) for split in SPLITS}
     splits = Splits(
         labels=pool.labels,
