@@ -65,7 +65,7 @@ def count_decisions(decisions: Counter[str | None]) -> str:
 
 
 def name_settling(manifest: Manifest | None) -> str:
-    """Which images have settled temperature, operating points and sets of labels."""
+    """Which images have settled operating points and sets of labels."""
     return f"images {SITE}" if manifest is not None and manifest.recalibrated else "validation images"
 
 

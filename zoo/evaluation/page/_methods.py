@@ -126,7 +126,7 @@ def say_training(subject: Subject) -> Iterator[str]:
     how = (
         "the median of those that the models of the folds were given on validation images"
         if subject.holds_none and not subject.recalibrated
-        else f"fitted on {subject.settling}"
+        else subject.origin_of_temperature
     )
     yield f"Probabilities were calibrated with one temperature ({manifest.temperature:.2f}), {how} (Guo et al. 2017)."
 
