@@ -211,7 +211,7 @@ def say_decisions(subject: Subject) -> Iterator[str]:
     if novelty is not None:
         yield (
             f"Images are called unlike training by a score of the features of the last layer, from a threshold that at "
-            f"most {100 * novelty.share:g} % of images like those of validation exceed."
+            f"most {100 * novelty.passing:.3g} % of images like those of validation exceed on average."
             f"{' This threshold is that of training.' if subject.recalibrated else ''}"
         )
 
