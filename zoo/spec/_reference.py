@@ -13,7 +13,7 @@ MEASURED = ("brightness", "contrast", "colour")
 
 
 RECALIBRATED = "recalibrated"
-"""Begins each note of a file on what images of another site have settled; the first goes on with " on "."""
+"""Begins each note of a file on what images of another site have settled; in the first " on " follows."""
 TEMPERATURE_STAYS = "the temperature stays"
 """Begins, after `RECALIBRATED` and ": ", the note of a file whose temperature these images left as it was."""
 RECALIBRATION = "recalibration: "

@@ -239,7 +239,7 @@ def compare_answers(
     Args:
         names: how the runs are called, all different.
         answers: pooled, of each run.
-        ordered: of each, whether its labels are grades in order; then they are so for all.
+        ordered: whether labels are grades in order, for each run; one such run makes them so for all.
         resamples: number of shared resamples, as in `zoo.compare`.
         per_class: test every pair class by class as well.
         margin: difference that would not matter; None: none was stated.
