@@ -411,6 +411,19 @@ def test_a_set_of_another_label_than_the_answer_is_told_as_such(modules: Path) -
     assert "blue reaches its operating point" in found["close"]
 
 
+def test_few_groups_let_more_pass_than_was_asked_for(modules: Path) -> None:
+    given = {"abstention": {"novelty": {"threshold": 1.5, "share": 0.02, "n": 10, "grouped": True}}}
+    row = {"decision": "unlike training", "novelty": 2, "label": "red"}
+    script = (
+        'import { decisions, verdict } from "./words.js";\n'
+        "console.log(JSON.stringify([decisions(given[1]), verdict(...given)]));"
+    )
+    told, shown = node(modules, script, [row, given])
+    assert "at most 9.09" in told["Not answered"]
+    assert "10 groups of validation images" in told["Not answered"]
+    assert "at most 9.09" in shown["close"]
+
+
 @pytest.mark.parametrize("source", ["validation", "recalibration"])
 def test_images_that_settled_decisions_are_those_of_the_site_where_it_recalibrated(modules: Path, source: str) -> None:
     point = {"label": "red", "threshold": 0.1, "rule": "sensitivity=0.9", "n": 40, "positives": 20}

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
+from beside_images import make_manifest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from page_subjects import decided, subject_of
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 
+from zoo.edge import describe_decisions
 from zoo.evaluation import bound_share, count_axes, fit_space, judge_novelty, score_novelty, settle_novelty
-from zoo.spec import Novelty
+from zoo.evaluation.page import Subject
+from zoo.evaluation.page._decisions import show_novelty
+from zoo.evaluation.page._methods import say_decisions
+from zoo.spec import Abstention, Novelty
 from zoo.workflow._unlike import settle_threshold
 
 
@@ -104,8 +111,9 @@ def test_images_of_one_patient_count_once() -> None:
     assert 0.012 < np.mean(passed) <= 0.0215
     scores, groups = draw(10)
     few = settle_novelty(scores, groups=groups)
-    assert (few.threshold, few.n) == (scores.max(), 10)
-    assert settle_novelty(scores, groups=np.arange(50)) == settle_novelty(scores)
+    assert (few.threshold, few.n, few.grouped) == (scores.max(), 10, True)
+    each = settle_novelty(scores, groups=np.arange(50))
+    assert msgspec.structs.replace(each, grouped=False) == settle_novelty(scores)
 
 
 def test_too_few_patients_for_the_share_are_said() -> None:
@@ -114,6 +122,22 @@ def test_too_few_patients_for_the_share_are_said() -> None:
     novelty, notes = settle_threshold(scores, groups)
     assert novelty is not None
     assert (novelty.n, len(notes)) == (10, 1)
+    assert "of 10 groups" in notes[0]
+
+
+@pytest.mark.parametrize(("n", "share"), [(10, 1 / 11), (49, 0.02), (500, 0.02)])
+def test_the_share_that_passes_is_one_number_wherever_it_stands(n: int, share: float) -> None:
+    """Of ten images the largest score is passed by 1 in 11, whatever share was asked for."""
+    novelty = Novelty(kind="features", threshold=1.0, share=0.02, n=n, grouped=True)
+    assert novelty.passing == pytest.approx(share)
+    manifest = make_manifest(abstention=Abstention(novelty=novelty))
+    report = msgspec.structs.replace(subject_of("three", images=False).report, **decided())
+    subject = Subject(report=report, manifest=manifest)
+    said = "9.09" if n == 10 else "2"
+    assert f"at most {said} % of images like those of validation exceed" in " ".join(say_decisions(subject))
+    assert f"At most {'9' if n == 10 else '2'} % of images like those of validation" in show_novelty(subject)
+    told = describe_decisions(manifest)["unlike training"]
+    assert f"{n} groups of validation images" in told
 
 
 def test_the_report_counts_and_ranks_as_scikit_learn() -> None:

@@ -200,6 +200,28 @@ def test_a_report_with_other_points_withholds_as_a_file_exported_with_them(run: 
     assert report.abstention == made.report.abstention
 
 
+def test_a_page_shows_the_thresholds_that_gave_its_figures_and_the_card_those_of_the_file(
+    run: Path, tmp_path: Path
+) -> None:
+    """Or a reader takes the share that one threshold answers for that of another."""
+    rules = ["cost=5:left"]
+    settled: Manifest = choose_for_report(open_target(run, None, split="test", provider="cpu"), rules, "test")[0]
+    own = open_model(run / "model.onnx").manifest
+    found = [one.abstention and one.abstention.error for one in (settled, own)]
+    assert all(found)
+    anew, old = (f"{one.threshold:.4g}" for one in found)
+    assert anew != old
+    made = zoo.report(run, operating=rules, out=tmp_path / "page")
+    page, card = Path(made.html).read_text(), Path(str(made.card)).read_text()
+    assert f"largest probability is below {anew}" in page
+    assert f"largest probability is below {old}" not in page
+    assert old in card
+    assert anew not in card
+    assert "Images answered" not in card
+    same = zoo.report(run, prevalence=["0.3"], out=tmp_path / "same")
+    assert "Images answered" in Path(str(same.card)).read_text()
+
+
 def test_predictive_values_at_a_prevalence_are_asked_of_the_report(run: Path) -> None:
     report = zoo.evaluate(run, prevalence=["0.3", "odd=0.01"])
     assert report.operating is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -377,6 +378,10 @@ def test_grades_stay_grades_over_folds_and_callbacks_hear_of_each(colours: Path,
     twin = shutil.copytree(out, tmp_path / "twin")
     compared = zoo.compare([out, twin]).models
     assert compared[0].metrics.keys() >= set(GRADE_METRICS)
+    record = json.loads((twin / "run.json").read_text())
+    (twin / "run.json").write_text(json.dumps(record | {"task": "multiclass"}))
+    for pair in ([out, twin], [twin, out]):  # grades are grades for both, whichever is named first
+        assert zoo.compare(pair).models[0].metrics.keys() >= set(GRADE_METRICS)
     same = shutil.copytree(out, tmp_path / "elsewhere" / "over")
     names = [row.name for row in zoo.compare([out, same]).models]
     assert names == [f"{MODEL} ({tmp_path.name}/over)", f"{MODEL} (elsewhere/over)"]

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -20,7 +21,7 @@ from zoo.errors import DataError, ImageError, OutputError, SignatureError, Usage
 from zoo.evaluation import Cases, Values, calibration, fit_temperature, intervals, predict_set
 from zoo.evaluation.page import Subject
 from zoo.evaluation.page._checklists import TRIPOD, fill
-from zoo.spec import Abstention
+from zoo.spec import RECALIBRATED, TEMPERATURE_STAYS, Abstention
 from zoo.workflow._site import compare_losses, divide
 from zoo.workflow.evaluate import open_target
 
@@ -98,6 +99,19 @@ def test_the_temperature_stays_where_images_of_the_site_can_not_tell_another(tmp
     assert any(found.notes[0] in note for note in new.provenance.notes)
     assert any(found.notes[0] in note for note in found.after.notes)
     assert (found.nll.value, found.brier.value) == (0, 0)
+    assert new.keeps_temperature
+    page = Path(zoo.report(found.path, tmp_path / "site.npz", out=tmp_path / "page").html).read_text()
+    assert "fitted on images" not in page, "none of the site has told a temperature"
+    assert "temperature, that of the file before it was recalibrated" in page
+    assert "), that of the file before it was recalibrated" in page
+
+
+def test_a_fitted_temperature_is_said_to_be_of_the_site(made: zoo.Recalibration) -> None:
+    new = open_model(Path(made.path)).manifest
+    assert not new.keeps_temperature
+    notes = (f"{RECALIBRATED} on 20 images", f"{RECALIBRATED}: {TEMPERATURE_STAYS} 1", *new.provenance.notes)
+    twice = msgspec.structs.replace(new, provenance=msgspec.structs.replace(new.provenance, notes=notes))
+    assert not twice.keeps_temperature, "the last site has fitted one"
 
 
 def test_the_new_bundle_proves_itself_and_says_where_it_comes_from(bundle: Path, made: zoo.Recalibration) -> None:

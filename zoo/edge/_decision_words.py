@@ -65,7 +65,7 @@ def count_decisions(decisions: Counter[str | None]) -> str:
 
 
 def name_settling(manifest: Manifest | None) -> str:
-    """Which images have settled temperature, operating points and sets of labels."""
+    """Which images have settled operating points and sets of labels."""
     return f"images {SITE}" if manifest is not None and manifest.recalibrated else "validation images"
 
 
@@ -94,10 +94,12 @@ def describe_decisions(manifest: Manifest) -> dict[str, str]:
         )
     if abstention.novelty is not None:
         new = abstention.novelty
-        above = max(new.share, 1 / (new.n + 1))  # of few images the threshold is the largest score
+        known = f"its {format_count(new.n, 'validation image')}"
+        if new.grouped:
+            known = f"those of its {format_count(new.n, 'group')} of validation images"
         lines["unlike training"] = (
             f"not answered where a score of the features of the last layer is above {new.threshold:.4g}, as at most "
-            f"{_share(above)} are on average of images like its {format_count(new.n, 'validation image')}"
+            f"{_share(new.passing)} are on average of images like {known}"
             f"{' of training' if manifest.recalibrated else ''}"
         )
     return lines

@@ -138,7 +138,8 @@ def settle_novelty(scores: NDArray[Any], share: float = SHARE, groups: NDArray[n
         groups: (n,) int, equal for images of one patient; None: all images are independent.
     """
     found, n = find_quantile(scores, groups, 1 - share)
-    return Novelty(kind="features", threshold=float(np.max(scores)) if found is None else found, share=share, n=n)
+    threshold = float(np.max(scores)) if found is None else found
+    return Novelty(kind="features", threshold=threshold, share=share, n=n, grouped=groups is not None)
 
 
 def judge_novelty(

@@ -37,7 +37,7 @@ from zoo.spec._preprocessing import (
     Window,
 )
 from zoo.spec._quantization import Alike, Bars, Guard, Quantization, QuantizedKind, Rung, Speed, Target, Verdict
-from zoo.spec._reference import MEASURED, RECALIBRATED, RECALIBRATION, Reference
+from zoo.spec._reference import MEASURED, RECALIBRATED, RECALIBRATION, TEMPERATURE_STAYS, Reference
 from zoo.spec._results import (
     Calibration,
     ClassCalibration,
@@ -98,6 +98,7 @@ __all__ = [
     "RECALIBRATION",
     "RULE_EXAMPLES",
     "SCHEMA",
+    "TEMPERATURE_STAYS",
     "UNKNOWN",
     "Abstention",
     "AbstentionReport",

@@ -76,6 +76,16 @@ class Novelty(Value, frozen=True):
     """Largest share of images like those of validation that is to lie above it, such as 0.02."""
     n: int
     """Validation images that chose the threshold, or groups of them where groups are known."""
+    grouped: bool = False
+    """`n` counts groups (patients, lesions, studies)."""
+
+    @property
+    def passing(self) -> float:
+        """Share of images like those of validation that lies above it at most, on average.
+
+        Of few images the threshold is their largest score, which 1 in n + 1 passes.
+        """
+        return max(self.share, 1 / (self.n + 1))
 
 
 class ErrorControl(Value, frozen=True):

@@ -13,7 +13,9 @@ MEASURED = ("brightness", "contrast", "colour")
 
 
 RECALIBRATED = "recalibrated"
-"""Begins each note of a file on what images of another site have settled."""
+"""Begins each note of a file on what images of another site have settled; in the first " on " follows."""
+TEMPERATURE_STAYS = "the temperature stays"
+"""Begins, after `RECALIBRATED` and ": ", the note of a file whose temperature these images left as it was."""
 RECALIBRATION = "recalibration: "
 """Begins the note on what that has changed, measured on other images of the site."""
 

@@ -14,7 +14,7 @@ from zoo.spec._judged import AbstentionReport, ConformalReport, OperatingReport
 from zoo.spec._origin import Fingerprint, OldestRuntime, PluginOrigin, Provenance
 from zoo.spec._preprocessing import PreprocessSpec, Scale, Voi
 from zoo.spec._quantization import Quantization
-from zoo.spec._reference import Reference
+from zoo.spec._reference import RECALIBRATED, TEMPERATURE_STAYS, Reference
 from zoo.spec._subgroups import Shortcut, Subgroup, table_of_groups
 from zoo.spec._training import TrainConfig
 from zoo.spec._unlike import NoveltyReport
@@ -321,8 +321,16 @@ class Manifest(Display, Value, frozen=True):
 
     @property
     def recalibrated(self) -> bool:
-        """Whether images of another site have settled temperature, operating points and sets of labels anew."""
+        """Whether images of another site have settled operating points and sets of labels anew."""
         return self.reference is not None and self.reference.source == "recalibration"
+
+    @property
+    def keeps_temperature(self) -> bool:
+        """Whether these images, those of the last site, left the temperature as it was."""
+        notes = self.provenance.notes
+        begun = [k for k, note in enumerate(notes) if note.startswith(f"{RECALIBRATED} on ")]
+        last = notes[begun[-1] :] if begun else ()
+        return any(note.startswith(f"{RECALIBRATED}: {TEMPERATURE_STAYS}") for note in last)
 
     @property
     def doubt(self) -> str | None:

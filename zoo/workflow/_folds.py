@@ -229,7 +229,7 @@ def compare_answers(
     names: Sequence[str],
     answers: Sequence[Answers],
     *,
-    ordered: bool,
+    ordered: Sequence[bool],
     resamples: int | None,
     per_class: bool,
     margin: float | None,
@@ -239,7 +239,7 @@ def compare_answers(
     Args:
         names: how the runs are called, all different.
         answers: pooled, of each run.
-        ordered: labels are grades in order, to all of them.
+        ordered: whether labels are grades in order, for each run; one such run makes them so for all.
         resamples: number of shared resamples, as in `zoo.compare`.
         per_class: test every pair class by class as well.
         margin: difference that would not matter; None: none was stated.
@@ -251,26 +251,31 @@ def compare_answers(
     from zoo.workflow._judge import Subject, check_comparable
 
     check_comparable(
-        [Subject(name, one.labels.tolist(), ordered=ordered) for name, one in zip(names, answers, strict=True)]
+        [
+            Subject(name, one.labels.tolist(), ordered=grades)
+            for name, one, grades in zip(names, answers, ordered, strict=True)
+        ]
     )
     first = _sort(answers[0])
+    lead = answers[ordered.index(True) if any(ordered) else 0]  # places of grades are their order
+    labels: tuple[str, ...] = tuple(lead.labels.tolist())
     contenders = []
-    for name, one in zip(names, map(_sort, answers), strict=True):
-        order = [one.labels.tolist().index(label) for label in first.labels.tolist()]
-        truth = one.targets[:, order] if one.targets.ndim == 2 else np.argsort(order)[one.targets]
+    truths = []
+    for name, one, grades in zip(names, map(_sort, answers), ordered, strict=True):
+        order = [one.labels.tolist().index(label) for label in labels]
+        truths.append(one.targets[:, order] if one.targets.ndim == 2 else np.argsort(order)[one.targets])
         same = np.array_equal(one.digests, first.digests) and np.array_equal(one.fold, first.fold)
-        if not same or not np.array_equal(truth, first.targets):
+        if not same or not np.array_equal(truths[-1], truths[0]):
             raise DataError(
                 f"{name} is of other images or other folds than {names[0]}; train both on one table of folds "
                 "('zoo data split PATH --folds K'), or with one --folds and one --set split_seed",
                 code="compare-folds",
                 model=name,
             )
-        contenders.append(Contender(name=name, logits=one.logits[:, order], ordered=ordered))
+        contenders.append(Contender(name=name, logits=one.logits[:, order], ordered=grades))
     groups = first.groups if len(first.groups) else None
-    labels = tuple(first.labels.tolist())
     return compare(
-        contenders, first.targets, labels, groups=groups, resamples=resamples, per_class=per_class, margin=margin
+        contenders, truths[0], labels, groups=groups, resamples=resamples, per_class=per_class, margin=margin
     )
 
 

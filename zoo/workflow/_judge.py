@@ -67,6 +67,8 @@ class Judged:
     """Of a model judged among some of its labels: images that it calls one of the others, asked for all."""
     properties: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     """Numbers of each raw image, see `zoo.evaluation.Watch`; empty: not measured."""
+    decided: Manifest | None = None
+    """Whose decisions were judged, where they were settled for this report; None: those of the file."""
 
 
 def judge(

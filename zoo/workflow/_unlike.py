@@ -88,9 +88,11 @@ def settle_threshold(
     novelty = settle_novelty(scores, groups=groups)
     if novelty.n + 1 >= 1 / novelty.share:
         return novelty, ()
-    unit = "validation image" if groups is None else "group"
+    known = f"all of {format_count(novelty.n, 'validation image')}"
+    if novelty.grouped:
+        known = f"all validation images of {format_count(novelty.n, 'group')}"
     note = (
-        f"unlike training is what scores above all images of {format_count(novelty.n, unit)}: too few for "
+        f"unlike training is what scores above {known}: too few for "
         f"{novelty.share:.0%}, so about 1 in {novelty.n + 1} of images like them scores higher"
     )
     return novelty, (note,)

@@ -259,7 +259,7 @@ def _compare_folds(runs: Sequence[Path], *, resamples: int | None, per_class: bo
             raise refuse_unfinished(run, "is not finished")
     names = different_names([run.record.card.name for run in opened], runs)
     answers = [read_answers(run.path) for run in opened]
-    ordered = all(run.record.task == "ordinal" for run in opened)
+    ordered = [run.record.task == "ordinal" for run in opened]
     return compare_answers(names, answers, ordered=ordered, resamples=resamples, per_class=per_class, margin=margin)
 
 

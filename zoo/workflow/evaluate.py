@@ -118,9 +118,8 @@ def judge_target(
         unlike=unlike,
         skip_bad=skip_bad,
     )
-    return dataclasses.replace(
-        judged, report=msgspec.structs.replace(judged.report, notes=(*judged.report.notes, *notes))
-    )
+    told = msgspec.structs.replace(judged.report, notes=(*judged.report.notes, *notes))
+    return dataclasses.replace(judged, report=told, decided=manifest)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,7 +17,7 @@ import msgspec
 
 from zoo._support.text import format_count
 from zoo.errors import ModelError, OutputError, UsageError
-from zoo.spec import RECALIBRATED, RECALIBRATION, Display, EvalReport, Interval, Table
+from zoo.spec import RECALIBRATED, RECALIBRATION, TEMPERATURE_STAYS, Display, EvalReport, Interval, Table
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -132,7 +132,7 @@ def recalibrate(
     answered = answer_images(found.runtime, fit, old.provenance.config.seed)
     temperature = fit_temperature(answered.logits, fit.targets, fallback=old.temperature)
     doubt = doubt_temperature(answered.logits, fit.targets)
-    kept = doubt and (f"the temperature stays {old.temperature:.4g}, because the images cannot tell another: {doubt}")
+    kept = doubt and f"{TEMPERATURE_STAYS} {old.temperature:.4g}, because the images cannot tell another: {doubt}"
     note = (
         f"{RECALIBRATED} on {format_count(len(fit), 'image')} of other data, {part.splits.fingerprint.name}, sha256 "
         f"{part.splits.fingerprint.sha256}"

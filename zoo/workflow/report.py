@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from zoo.evaluation.page import Gallery
     from zoo.readers import RawImage
     from zoo.runs import RunFolder, RunRecord
-    from zoo.spec import EvalReport, Manifest, Reading
+    from zoo.spec import ConformalSets, EvalReport, Manifest, Reading
     from zoo.workflow._folds import Answers
     from zoo.workflow._judge import Judged
 
@@ -149,7 +149,7 @@ def report(
     manifest = opened.runtime.manifest
     record = None if opened.run is None else opened.run.record
     cases = _cases(judged, manifest)
-    found = _Found(judged.report, manifest, record, splits, cases, external=not opened.own)
+    found = _Found(judged.report, manifest, record, splits, cases, external=not opened.own, decided=judged.decided)
     explain = _explainer(opened.runtime, judged.images, range(len(judged.images))) if heatmaps else None
     return _write(Path(out), found, _look(found, judged, explain) if images else None)
 
@@ -221,6 +221,24 @@ class _Found:
     robustness: Robustness | None = None
     external: bool = False
     expected: bool = False
+    decided: Manifest | None = None
+    """Whose decisions the report judges, where they are not those of the file."""
+
+    def of_file(self) -> EvalReport:
+        """The report without what other decisions than those of the file made of the images."""
+        own, other = self.manifest, self.decided
+        if own is None or other is None:
+            return self.report
+        changes: dict[str, None] = {}
+        if (own.operating, own.abstention) != (other.operating, other.abstention):
+            changes["abstention"] = None
+        if _sets(own) != _sets(other):
+            changes["conformal"] = None
+        return msgspec.structs.replace(self.report, **changes)
+
+
+def _sets(manifest: Manifest) -> ConformalSets | None:
+    return None if manifest.abstention is None else manifest.abstention.sets
 
 
 def _cases(judged: Judged, manifest: Manifest) -> Cases:
@@ -343,7 +361,7 @@ def _write(out: Path, found: _Found, gallery: Gallery | None) -> ReportFiles:
 
     subject = Subject(
         report=found.report,
-        manifest=found.manifest,
+        manifest=found.decided or found.manifest,
         record=found.record,
         cases=found.cases,
         splits=found.splits,
@@ -355,7 +373,7 @@ def _write(out: Path, found: _Found, gallery: Gallery | None) -> ReportFiles:
     page, card = out / PAGE_FILE, out / CARD_FILE
     about = found.manifest
     if about is not None and not found.expected:  # else its own report says whose figures it holds
-        about = msgspec.structs.replace(about, report=found.report)
+        about = msgspec.structs.replace(about, report=found.of_file())
     texts: dict[Path, bytes | str] = {
         out / REPORT_FILE: encode(found.report),
         **({} if about is None else {card: model_card(about)}),

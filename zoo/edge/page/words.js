@@ -56,7 +56,7 @@ function ofUnlike(row, { abstention: { novelty } }) {
   return {
     title: "Not answered: unlike the images it was trained on",
     short: "not answered: unlike training",
-    close: `Its score is ${significant(row.novelty)}. Above ${significant(novelty.threshold)} an image counts as unlike, as ${share(novelty.share)} of the validation images do. Take no label as the answer.`,
+    close: `Its score is ${significant(row.novelty)}. Above ${significant(novelty.threshold)} an image counts as unlike, as at most ${share(passing(novelty))} of images like those of validation do on average. Take no label as the answer.`,
     about: [row.label],
     answered: false,
     note: "",
@@ -121,6 +121,9 @@ const few = (names) => (names.length > MOST_NAMED ? [...names.slice(0, MOST_NAME
 /** A share that was chosen, such as a coverage: "90 %". */
 const share = (value) => `${Number((100 * value).toPrecision(3))}${PERCENT}`;
 
+/** Share of images like those of validation above the threshold: of few images it is the largest score, which 1 in n + 1 passes. */
+const passing = (novelty) => Math.max(novelty.share, 1 / (novelty.n + 1));
+
 const significant = (value) => String(Number(value.toPrecision(4)));
 
 /** How the model decides, name to value; nothing where the most probable label is always the answer. */
@@ -142,8 +145,8 @@ export function decisions({ operating, abstention, reference }) {
     said.Uncertain = said.Uncertain ? `${said.Uncertain}; and ${limit}` : limit;
   }
   if (novelty) {
-    const above = Math.max(novelty.share, 1 / (novelty.n + 1)); // of few images the threshold is the largest score
-    said["Not answered"] = `images whose score of being unlike training is above ${significant(novelty.threshold)}, as at most ${share(above)} are on average of images like its ${some(novelty.n, "validation image")}${recalibrated ? " of training" : ""}`;
+    const known = novelty.grouped ? `those of its ${some(novelty.n, "group")} of validation images` : `its ${some(novelty.n, "validation image")}`;
+    said["Not answered"] = `images whose score of being unlike training is above ${significant(novelty.threshold)}, as at most ${share(passing(novelty))} are on average of images like ${known}${recalibrated ? " of training" : ""}`;
   }
   return said;
 }

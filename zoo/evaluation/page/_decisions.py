@@ -184,11 +184,13 @@ def show_novelty(subject: Subject) -> Html:
     found = subject.report.novelty
     if found is None:
         return Html()
+    novelty = None if subject.manifest is None else subject.manifest.novelty
+    share = found.share if novelty is None else novelty.passing
     rows: list[tuple[object, ...]] = [("these images", found.n, None, found.flagged)]
     rows += [(name(one.name), one.n, one.auroc, one.flagged) for one in found.unlike]
     words = (
         f"The file scores how unlike those of training an image is. Above {found.threshold:.4g} it is called unlike "
-        f"training. At most {percent(found.share)} of images like those of validation were to be called so. Many more "
+        f"training. At most {percent(share)} of images like those of validation are, on average. Many more "
         "among these images would mean that they differ from those: another scanner, site or kind of patient."
     )
     other = (

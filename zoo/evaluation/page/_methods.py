@@ -126,7 +126,7 @@ def say_training(subject: Subject) -> Iterator[str]:
     how = (
         "the median of those that the models of the folds were given on validation images"
         if subject.holds_none and not subject.recalibrated
-        else f"fitted on {subject.settling}"
+        else subject.origin_of_temperature
     )
     yield f"Probabilities were calibrated with one temperature ({manifest.temperature:.2f}), {how} (Guo et al. 2017)."
 
@@ -211,7 +211,7 @@ def say_decisions(subject: Subject) -> Iterator[str]:
     if novelty is not None:
         yield (
             f"Images are called unlike training by a score of the features of the last layer, from a threshold that at "
-            f"most {100 * novelty.share:g} % of images like those of validation exceed."
+            f"most {100 * novelty.passing:.3g} % of images like those of validation exceed on average."
             f"{' This threshold is that of training.' if subject.recalibrated else ''}"
         )
 

@@ -190,7 +190,7 @@ def show_calibration(subject: Subject) -> Html:
         ("negative log-likelihood, nats", found.nll),
         (f"expected calibration error, {found.bins} bins", found.ece),
         (
-            "temperature, median of the folds" if subject.expected else f"temperature, fitted on {subject.settling}",
+            f"temperature, {'median of the folds' if subject.expected else subject.origin_of_temperature}",
             found.temperature,
         ),
     ]

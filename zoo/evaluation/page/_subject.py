@@ -52,8 +52,15 @@ class Subject:
 
     @property
     def settling(self) -> str:
-        """Which images have settled temperature, operating points and sets of labels."""
+        """Which images have settled operating points and sets of labels."""
         return name_settling(self.manifest)
+
+    @property
+    def origin_of_temperature(self) -> str:
+        """Where it comes from: 'fitted on validation images'."""
+        if self.manifest is not None and self.manifest.keeps_temperature:
+            return "that of the file before it was recalibrated"
+        return f"fitted on {self.settling}"
 
     @property
     def recalibrated(self) -> bool:
