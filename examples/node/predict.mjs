@@ -3,8 +3,8 @@
 //   npm install --ignore-scripts        (onnxruntime-node's own install script would download GPU libraries)
 //   node predict.mjs NAME.zoo [PICTURE.ppm …]
 //
-// Prints one JSON document. When the proof fails, no picture is labelled and the exit status is 3. A picture is a binary PPM (P6, 8 bit) or PGM
-// (P5, 8 or 16 bit): raw pixels, because the whole preprocessing is in the model's graph.
+// Prints one JSON document. When the proof fails, no picture is labelled and the exit status is 3. A picture is a
+// binary PPM (P6, 8 bit) or PGM (P5, 8 or 16 bit): raw pixels, because the whole preprocessing is in the graph.
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";

@@ -192,7 +192,7 @@ def climb(
             return taken
         doubtful = taken
     if doubtful is not None:
-        why = f"not shown to be as good as float32, and accepted so: {'; '.join(doubtful.record.rungs[-1].refused)}"
+        why = f"accepted although: {'; '.join(doubtful.record.rungs[-1].refused)}"
         tried = (*(rung for rung in rungs if rung != doubtful.record.rungs[-1]), doubtful.record.rungs[-1])
         notes = (*doubtful.record.notes, why)
         return replace(doubtful, record=msgspec.structs.replace(doubtful.record, rungs=tried, notes=notes))
