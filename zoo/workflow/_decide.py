@@ -264,9 +264,9 @@ def judge_decisions(
 
     labels, operating, abstention = manifest.labels, manifest.operating, manifest.abstention
     cases = Cases.of(logits, images.targets, manifest.temperature, images.groups)
-    stated = read_prevalence(prevalence, operating)
     sets = None if abstention is None else abstention.sets
     one = cases.task == "multiclass"
+    stated = read_prevalence(prevalence, operating, labels if one else ())
     novelty = None if abstention is None else abstention.novelty
     novel = None if scores is None or novelty is None else ~(scores <= novelty.threshold)
     return msgspec.structs.replace(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Target",
+    "check_words",
     "evaluate",
     "judge_target",
     "leave_out_seen",
@@ -80,6 +81,7 @@ def evaluate(
     Raises:
         ZooError: any kind. GateError: the model has seen all of the images, and `include_seen` is off.
     """
+    check_words(operating, prevalence)
     found = open_target(target, data, split=split, provider=provider, skip_bad=skip_bad, key=key, **reading)
     splits, seen = leave_out_seen(found, split, include=include_seen)
     judged = judge_target(
@@ -87,6 +89,18 @@ def evaluate(
         operating=operating, prevalence=prevalence, by=by, unlike=unlike, skip_bad=skip_bad,
     )  # fmt: skip
     return judged.report
+
+
+def check_words(operating: Sequence[str], prevalence: Sequence[str]) -> None:
+    """Refuse rules and shares that nobody could read, before images are.
+
+    Raises:
+        UsageError: one is not a rule, or not a share.
+    """
+    from zoo.evaluation import parse_prevalence, read_rules
+
+    read_rules(operating)
+    parse_prevalence(prevalence)
 
 
 def judge_target(
