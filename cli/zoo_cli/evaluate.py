@@ -261,7 +261,7 @@ def _sections(report: EvalReport) -> list[str]:
         sections.append(
             f"calibration: temperature {found.temperature:.2f}, Brier {with_interval(found.brier)}, "
             f"NLL {with_interval(found.nll)},\n"
-            f"expected calibration error {found.ece:.3f} in {found.bins} bins"
+            f"expected calibration error {found.ece:.3f} in {found.bins} bins, without an interval: few images raise it"
         )
         lines = [(label, one.slope, one.intercept) for label, one in found.per_class.items()]
         if any(slope or intercept for _, slope, intercept in lines):

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from zoo import errors
 from zoo._support.text import join_lines
 from zoo._urls import hide_secrets
 from zoo.edge._print import BY_LINE, explain_error, run
@@ -49,6 +50,19 @@ CHOOSE, MAKE, SHIP, HERE = "Choose a model", "Train and judge", "Ship and run", 
 
 COMPLETE = "_ZOO_COMPLETE"
 """The variable by which a shell asks for completions."""
+
+LISTS = (
+    "--budget",
+    "--by",
+    "--columns",
+    "--corruptions",
+    "--inputs",
+    "--licence",
+    "--models",
+    "--order",
+    "--severities",
+)
+"""Options whose value is a list between commas."""
 
 VERBS = {
     "list": (CHOOSE, "zoo list --family resnet"),
@@ -155,7 +169,25 @@ def _settle(given: list[str]) -> list[str]:
     return given
 
 
+def _refuse_repeated(given: Sequence[str]) -> None:
+    """Refuse a list of names that is given twice, of which Typer takes the last and drops the first, unsaid.
+
+    Raises:
+        ZooError: names the option.
+    """
+    words = [word.partition("=")[0] for word in given[: given.index("--") if "--" in given else None]]
+    for option in LISTS:
+        if words.count(option) > 1:
+            raise errors.UsageError(
+                f"{option} is given {words.count(option)} times, and takes one list; join them by commas, such as "
+                f"{option} A,B",
+                code="option-conflict",
+                options=[option],
+            )
+
+
 def _run(given: list[str]) -> int:
+    _refuse_repeated(given)
     named = given[:1] if given[:1] and given[0] in VERBS else VERBS
     command = typer.main.get_command(application(named))
     try:

@@ -356,7 +356,9 @@ Operating = Annotated[
 Prevalence = Annotated[
     list[str] | None,
     typer.Option(
-        "--prevalence", metavar="[CLASS=]X", help="Share of the class where the model is used: PPV, NPV there."
+        "--prevalence",
+        metavar="[CLASS=]X",
+        help="Share of the class where the model is used, for PPV and NPV there; of two classes name one.",
     ),
 ]
 By = Annotated[

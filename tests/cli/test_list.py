@@ -139,3 +139,11 @@ def test_plugins_and_named_sets_are_listed() -> None:
     shown = run_zoo("data", "list").out
     assert "1 797" in shown
     assert all(row["name"] in shown for row in others)
+
+
+def test_a_list_that_is_given_twice_is_refused() -> None:
+    """Or the first is dropped, and models of another licence than asked for are shown."""
+    ran = run_zoo("list", "--licence", "mit", "--licence=apache-2.0", "--json")
+    assert ran.code == 2
+    assert ran.document["error"]["code"] == "option-conflict"
+    assert ran.document["error"]["options"] == ["--licence"]

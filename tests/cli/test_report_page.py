@@ -178,3 +178,13 @@ def test_a_comparison_writes_its_page_once(copied: Callable[[str], Path]) -> Non
 def test_words_of_others_lead_to_the_verb(elsewhere: Path, word: str) -> None:
     assert elsewhere.is_dir()
     assert "zoo report" in run_zoo(word).err
+
+
+@pytest.mark.parametrize("words", [("report", "runs/tiny"), ("train", "svm", "--data", "digits")])
+def test_a_file_is_refused_where_a_folder_is_written(at_work: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+    place = tmp_path / "t.csv"
+    place.write_text("kept")
+    ran = run_zoo(*words, "--out", place, "--json")
+    assert at_work.is_dir()
+    assert (ran.code, ran.document["error"]["code"]) == (2, "out-name")
+    assert place.read_text() == "kept"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from refusals import refused
 
+import zoo
 from zoo.errors import DataError, UsageError
 from zoo.evaluation import (
     Cases,
@@ -113,6 +114,27 @@ def test_a_prevalence_is_of_a_point():
             read_prevalence(twice, POINTS)
     with refused("option-ignored", UsageError):
         read_prevalence(["0.1"], ())
+
+
+def test_the_shares_of_classes_that_exclude_each_other_sum_to_1():
+    both = choose_points(["sensitivity=0.9:melanoma", "sensitivity=0.9:benign"], *VALIDATION, LABELS, resamples=50)
+    for texts in (["0.05"], ["0.05", "melanoma=0.1"], ["melanoma=0.1", "benign=0.1"], ["melanoma=0.9", "benign=0.2"]):
+        with refused("prevalence-sum", UsageError):
+            read_prevalence(texts, both, LABELS)
+    assert read_prevalence(["melanoma=0.05"], both, LABELS) == {"melanoma": 0.05, "benign": 0.95}
+    assert read_prevalence(["melanoma=0.1", "benign=0.9"], both, LABELS) == {"melanoma": 0.1, "benign": 0.9}
+    assert read_prevalence(["0.05"], both) == {"melanoma": 0.05, "benign": 0.05}  # an image may have both
+    assert read_prevalence(["0.05"], POINTS, LABELS) == {"melanoma": 0.05}
+    assert read_prevalence(["0.3"], both, (*LABELS, "nevus")) == {"melanoma": 0.3, "benign": 0.3}
+    with refused("prevalence-sum", UsageError):
+        read_prevalence(["0.6"], both, (*LABELS, "nevus"))
+
+
+@pytest.mark.parametrize("verb", [zoo.evaluate, zoo.report])
+@pytest.mark.parametrize("words", [{"prevalence": ["x"]}, {"operating": ["sensitivity=2:a"]}])
+def test_words_that_cannot_be_read_are_refused_before_the_images(tmp_path, verb, words):
+    with refused("option-value", UsageError):
+        verb(tmp_path / "none", tmp_path / "nowhere", **words)
 
 
 def test_the_error_among_the_answered_stays_below_what_was_asked_for():

@@ -114,6 +114,28 @@ def test_a_fitted_temperature_is_said_to_be_of_the_site(made: zoo.Recalibration)
     assert not twice.keeps_temperature, "the last site has fitted one"
 
 
+@pytest.mark.parametrize("told", ["one class", "two classes"])
+def test_images_that_lack_a_class_settle_no_promise_of_all_classes(tmp_path: Path, told: str) -> None:
+    """Sets fitted to one class alone hold the others never, and still promise to hold the truth of 90 %."""
+    home = write_site(tmp_path / "home.npz", wrong=0.2)
+    run = zoo.train("logistic_regression", home, out=tmp_path / "run").run
+    old = zoo.open(run).manifest
+    assert old.abstention is not None
+    assert old.abstention.sets is not None
+    pixels, labels = draw(np.random.default_rng(11), 200, wrong=0.3)
+    labels = np.zeros(200, int) if told == "one class" else labels.clip(0, 1)
+    np.savez(tmp_path / "site.npz", test_images=pixels, test_labels=labels[:, None], label_names=np.array(LABELS))
+    found = zoo.recalibrate(run, tmp_path / "site.npz", tmp_path / "new.onnx")
+    new = zoo.open(found.path).manifest
+    if told == "one class":
+        assert found.temperature == old.temperature
+        assert new.abstention == old.abstention
+    else:
+        assert found.temperature != old.temperature
+        assert new.abstention is None or new.abstention.sets is None
+    assert any("sets of labels" in note for note in new.provenance.notes)
+
+
 def test_the_new_bundle_proves_itself_and_says_where_it_comes_from(bundle: Path, made: zoo.Recalibration) -> None:
     proof = zoo.verify(made.path)
     assert proof.images >= 32
@@ -162,6 +184,22 @@ def test_the_images_that_it_was_fitted_on_count_as_seen_afterwards(made: zoo.Rec
     assert (again.seen.count, again.n) == (200, 200)
     assert "or recalibrated it" in again.seen.note
     assert again.metrics == made.after.metrics
+
+
+def test_its_own_test_images_that_recalibrated_it_are_left_out(bundle: Path, tmp_path: Path) -> None:
+    """The set of the model's own training is known to it, but a part of the test images has fitted it since."""
+    home = bundle.parent / "home.npz"
+    arrays = np.load(home)
+    part = {name: arrays[name][:50] for name in ("test_images", "test_labels")}
+    np.savez(tmp_path / "part.npz", label_names=arrays["label_names"], **part)
+    found = zoo.recalibrate(bundle, tmp_path / "part.npz", tmp_path / "new.zoo")
+    report = zoo.evaluate(found.path, home)
+    assert report.seen is not None
+    assert (report.seen.count, report.seen.of, report.seen.how, report.n) == (found.fitted, 60, "left out", 35)
+    lone = zoo.recalibrate(bundle, tmp_path / "part.npz", tmp_path / "new.onnx")
+    report = zoo.evaluate(lone.path, home)
+    assert report.seen is not None
+    assert report.seen.how == "not known"
 
 
 def test_nothing_is_replaced_and_the_source_stays(bundle: Path, site: Path, made: zoo.Recalibration) -> None:

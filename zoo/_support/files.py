@@ -25,6 +25,7 @@ __all__ = [
     "hold_lock",
     "is_held",
     "put_in_place",
+    "refuse_file",
     "refuse_idle_overwrite",
     "refuse_occupied",
     "refuse_unwritable",
@@ -88,6 +89,20 @@ def refuse_idle_overwrite(place: object, option: str, *, overwrite: bool) -> Non
             f"--overwrite replaces what is in {option}; name that too, or leave --overwrite out",
             code="option-ignored",
             options=["--overwrite"],
+        )
+
+
+def refuse_file(folder: Path, option: str = "--out") -> None:
+    """Refuse a file where a folder is to be written; to be asked before the work.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(
+            f"{option} {folder} is a file, and {option} takes a folder; choose another place",
+            code="out-name",
+            path=str(folder),
         )
 
 

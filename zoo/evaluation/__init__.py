@@ -19,7 +19,14 @@ from zoo.evaluation.abstention import control_error, curve_of
 from zoo.evaluation.calibration import BINS, Reliability, doubt_temperature, fit_temperature, reliability
 from zoo.evaluation.conformal import fit_sets
 from zoo.evaluation.corruption import CORRUPTIONS, SEVERITIES, check_corruptions, corrupt, corruptions_for
-from zoo.evaluation.decisions import judge_abstention, judge_points, judge_sets, measure_coverage, read_prevalence
+from zoo.evaluation.decisions import (
+    judge_abstention,
+    judge_points,
+    judge_sets,
+    measure_coverage,
+    parse_prevalence,
+    read_prevalence,
+)
 from zoo.evaluation.intervals import RESAMPLES, bootstrap, bound_share, draws, interval, wilson
 from zoo.evaluation.metrics import (
     CLASS_METRICS,
@@ -38,7 +45,7 @@ from zoo.evaluation.metrics import (
     title_of,
 )
 from zoo.evaluation.novelty import FeatureSpace, count_axes, fit_space, judge_novelty, score_novelty, settle_novelty
-from zoo.evaluation.operating import check_rules, choose_points
+from zoo.evaluation.operating import check_rules, choose_points, read_rules
 from zoo.evaluation.properties import PROPERTIES, Watch, file_types, varying
 from zoo.evaluation.shortcuts import find_shortcuts, judge_baselines, say_shortcuts
 from zoo.evaluation.subgroups import Share, find_segments, measure_groups, say_groups
@@ -110,6 +117,7 @@ __all__ = [
     "names_images",
     "ones",
     "overall",
+    "parse_prevalence",
     "plot_confusion",
     "plot_labels",
     "plot_reliability",
@@ -118,6 +126,7 @@ __all__ = [
     "predict_set",
     "rank_suspects",
     "read_prevalence",
+    "read_rules",
     "reliability",
     "report",
     "say_groups",

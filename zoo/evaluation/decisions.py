@@ -14,6 +14,7 @@ import numpy as np
 from zoo._support.labels import find_label
 from zoo.edge import answer_labels, find_sets
 from zoo.errors import UsageError
+from zoo.evaluation._ranked import EXACT
 from zoo.evaluation.abstention import curve_of
 from zoo.evaluation.intervals import RESAMPLES, bound_share, draws, find_tail, interval
 from zoo.spec import (
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from zoo.evaluation._cases import Cases
     from zoo.spec import Abstention, ConformalSets, OperatingPoint
 
-__all__ = ["judge_abstention", "judge_points", "judge_sets", "measure_coverage", "read_prevalence"]
+__all__ = ["judge_abstention", "judge_points", "judge_sets", "measure_coverage", "parse_prevalence", "read_prevalence"]
 
 THRESHOLDS = tuple(round(0.02 * step, 2) for step in range(1, 50))
 """Of a decision curve: 0.02 to 0.98."""
@@ -165,14 +166,13 @@ def judge_abstention(
     )
 
 
-def read_prevalence(texts: Sequence[str], points: Sequence[OperatingPoint]) -> dict[str, float]:
-    """What `--prevalence` states: label to share; a share alone holds for the operating points that no other names.
+def parse_prevalence(texts: Sequence[str]) -> list[tuple[str, str | None, float]]:
+    """Each text of `--prevalence`, its label (None: a share alone) and its share, before anything is known of the file.
 
     Raises:
-        UsageError: it is not a share, is of a label without an operating point, or is stated twice.
+        UsageError: it is not a share.
     """
-    stated: dict[str | None, float] = {}
-    known = [point.label for point in points]
+    found = []
     for text in texts:
         label, equals, number = text.rpartition("=")
         try:
@@ -186,6 +186,27 @@ def read_prevalence(texts: Sequence[str], points: Sequence[OperatingPoint]) -> d
                 option="--prevalence",
                 value=text,
             )
+        found.append((text, label.strip() if equals else None, share))
+    return found
+
+
+def read_prevalence(
+    texts: Sequence[str], points: Sequence[OperatingPoint], exclusive: Sequence[str] = ()
+) -> dict[str, float]:
+    """What `--prevalence` states: label to share; a share alone holds for the operating points that no other names.
+
+    Args:
+        texts: what was typed.
+        points: operating points of the file.
+        exclusive: labels of which an image has exactly one, so that their shares sum to 1; empty: it may have several.
+
+    Raises:
+        UsageError: it is not a share, is of a label without an operating point, or is stated twice; or the shares of
+            labels that exclude each other cannot sum to 1.
+    """
+    stated: dict[str | None, float] = {}
+    known = list(dict.fromkeys(point.label for point in points))
+    for text, label, share in parse_prevalence(texts):
         if not known:
             raise UsageError(
                 f"--prevalence {text}: the file has no operating point to which it would apply; choose one with "
@@ -193,7 +214,7 @@ def read_prevalence(texts: Sequence[str], points: Sequence[OperatingPoint]) -> d
                 code="option-ignored",
                 options=["--prevalence"],
             )
-        of = known[find_label(label.strip(), known, f"--prevalence {text}")] if equals else None
+        of = None if label is None else known[find_label(label, known, f"--prevalence {text}")]
         if of in stated:
             first = f"--prevalence {stated[of]:g}" if of is None else f"--prevalence {of}={stated[of]:g}"
             raise UsageError(
@@ -202,7 +223,20 @@ def read_prevalence(texts: Sequence[str], points: Sequence[OperatingPoint]) -> d
                 options=[first, f"--prevalence {text}"],
             )
         stated[of] = share
-    return {label: stated[of] for label in known for of in (None, label) if of in stated}
+    if len(exclusive) == len(known) == 2 and None not in stated and len(stated) == 1:
+        stated[next(label for label in known if label not in stated)] = 1 - sum(stated.values())
+    shares = {label: stated[of] for label in known for of in (None, label) if of in stated}
+    total = sum(shares.values())
+    if exclusive and (total > 1 + EXACT or (len(shares) == len(exclusive) and total < 1 - EXACT)):
+        raise UsageError(
+            f"--prevalence: {', '.join(f'{label}={share:g}' for label, share in shares.items())} sum to {total:g}, and "
+            f"an image has one of {len(exclusive)} classes; state the share of a class by its name, such as "
+            f"--prevalence {known[0]}=0.05",
+            code="prevalence-sum",
+            shares=shares,
+            total=total,
+        )
+    return shares
 
 
 def _judge_point(cases: Cases, k: int, point: OperatingPoint, prevalence: float | None, seed: int) -> PointReport:

@@ -27,10 +27,27 @@ if TYPE_CHECKING:
     from zoo.evaluation._scores import Array
     from zoo.spec import Rule
 
-__all__ = ["check_rules", "choose_points"]
+__all__ = ["check_rules", "choose_points", "read_rules"]
 
 _DEAREST = 1e9
 """False alarms: a miss that costs more than all false alarms together chooses alike, and sums stay exact."""
+
+
+def read_rules(texts: Sequence[str]) -> list[Rule]:
+    """What `--operating` says, before anything is known of the labels.
+
+    Raises:
+        UsageError: one is not a rule.
+    """
+    found = []
+    for text in texts:
+        try:
+            found.append(read_rule(text))
+        except ValueError as problem:
+            raise UsageError(
+                f"--{str(problem).replace(' is ', ' ', 1)}", code="option-value", option="--operating", value=text
+            ) from None
+    return found
 
 
 def check_rules(
@@ -48,13 +65,7 @@ def check_rules(
         DataError: no validation image has the label, or all have.
     """
     found: dict[int, Rule] = {}
-    for text in rules:
-        try:
-            rule = read_rule(text)
-        except ValueError as problem:
-            raise UsageError(
-                f"--{str(problem).replace(' is ', ' ', 1)}", code="option-value", option="--operating", value=text
-            ) from None
+    for text, rule in zip(rules, read_rules(rules), strict=True):
         k = find_label(rule.label, labels, f"--operating {text}")
         if k in found:
             raise UsageError(

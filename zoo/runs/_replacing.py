@@ -12,6 +12,7 @@ import os
 import shutil
 from pathlib import Path
 
+from zoo._support.files import refuse_file
 from zoo._support.text import quote_path
 from zoo.errors import OutputError, TrainingError
 from zoo.runs._find import list_here
@@ -135,8 +136,10 @@ def refuse_occupied(path: Path, *, overwrite: bool) -> None:
     """Before any work: what is in the folder of a new run stays, unless it is a run that is to be replaced.
 
     Raises:
+        UsageError: it is a file.
         TrainingError: it holds a run, or other files.
     """
+    refuse_file(path)
     if not path.is_dir() or not any(path.iterdir()):
         return
     place = quote_path(path)

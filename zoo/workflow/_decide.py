@@ -179,7 +179,12 @@ def _describe_sets(sets: ConformalSets, labels: Sequence[str], unit: str) -> lis
 
 
 def choose_anew(
-    manifest: Manifest, logits: NDArray[Any], images: ImageSet, *, noun: str = "validation image"
+    manifest: Manifest,
+    logits: NDArray[Any],
+    images: ImageSet,
+    *,
+    noun: str = "validation image",
+    before: float | None = None,
 ) -> tuple[Manifest, tuple[str, ...]]:
     """The manifest of a file that answers otherwise than the one it was made of, its decisions settled on its answers.
 
@@ -191,12 +196,15 @@ def choose_anew(
         logits: (n, K), what the new file answers to `images`.
         images: validation images, or those of another site.
         noun: what notes call one of them.
+        before: the temperature that the old decisions were settled at, where the images are of another site. Without a
+            class they cannot settle what is promised of all classes: it stays with the temperature, or goes.
 
     Raises:
         DataError: a rule cannot be followed any more.
     """
     old = manifest.abstention
-    sets, control = (None, None) if old is None else (old.sets, old.error)
+    kept, said = _spare_promises(manifest, images, before)
+    sets, control = (None, None) if old is None or said else (old.sets, old.error)
     asked = Asked(
         operating=tuple(f"{point.rule}:{point.label}" for point in manifest.operating),
         coverage=0.0 if sets is None else sets.coverage,
@@ -206,8 +214,28 @@ def choose_anew(
         seed=manifest.provenance.config.seed,
     )
     found = settle(logits, images, manifest.labels, asked, temperature=manifest.temperature, strict=True, noun=noun)
-    abstention = add_novelty(found.abstention, manifest.novelty)
-    return msgspec.structs.replace(manifest, operating=found.operating, abstention=abstention), found.notes
+    abstention = add_novelty(kept or found.abstention, manifest.novelty)
+    return msgspec.structs.replace(manifest, operating=found.operating, abstention=abstention), (*said, *found.notes)
+
+
+def _spare_promises(
+    manifest: Manifest, images: ImageSet, before: float | None
+) -> tuple[Abstention | None, tuple[str, ...]]:
+    """Sets of labels and the bound of the error that stay as they were, and why they are not settled anew; or nothing.
+
+    They are of images of all classes. Settled on some classes alone, they would be wrong on the others, unsaid.
+    """
+    old = manifest.abstention
+    if before is None or old is None or (old.sets is None and old.error is None) or images.targets.ndim != 1:
+        return None, ()
+    absent = [label for k, label in enumerate(manifest.labels) if not (images.targets == k).any()]
+    if not absent:
+        return None, ()
+    what = [word for word, one in (("sets of labels", old.sets), ("the bound of the error", old.error)) if one]
+    why = f"no image to fit on is of {brief(absent)}"
+    if manifest.temperature == before:
+        return old, (f"{' and '.join(what)} stay as they were: {why}",)
+    return None, (f"{' and '.join(what)} are given up: {why}, and the temperature changed",)
 
 
 def judge_decisions(
@@ -236,9 +264,9 @@ def judge_decisions(
 
     labels, operating, abstention = manifest.labels, manifest.operating, manifest.abstention
     cases = Cases.of(logits, images.targets, manifest.temperature, images.groups)
-    stated = read_prevalence(prevalence, operating)
     sets = None if abstention is None else abstention.sets
     one = cases.task == "multiclass"
+    stated = read_prevalence(prevalence, operating, labels if one else ())
     novelty = None if abstention is None else abstention.novelty
     novel = None if scores is None or novelty is None else ~(scores <= novelty.threshold)
     return msgspec.structs.replace(

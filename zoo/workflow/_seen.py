@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NOT_KNOWN",
     "START",
+    "UNKNOWN_SITE",
     "UNKNOWN_START",
     "UNKNOWN_TEACHER",
     "Overlap",
@@ -45,6 +46,7 @@ __all__ = [
 ]
 
 NOT_KNOWN = "whether the model was trained on some of these images is not known: no list of its images came with it"
+UNKNOWN_SITE = "whether some of these images recalibrated the model is not known: no list of its images came with it"
 UNKNOWN_START = (
     "whether the weights that training began with were trained on some of these images is not known: no list of their "
     "images came with them"

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Target",
+    "check_words",
     "evaluate",
     "judge_target",
     "leave_out_seen",
@@ -80,6 +81,7 @@ def evaluate(
     Raises:
         ZooError: any kind. GateError: the model has seen all of the images, and `include_seen` is off.
     """
+    check_words(operating, prevalence)
     found = open_target(target, data, split=split, provider=provider, skip_bad=skip_bad, key=key, **reading)
     splits, seen = leave_out_seen(found, split, include=include_seen)
     judged = judge_target(
@@ -87,6 +89,18 @@ def evaluate(
         operating=operating, prevalence=prevalence, by=by, unlike=unlike, skip_bad=skip_bad,
     )  # fmt: skip
     return judged.report
+
+
+def check_words(operating: Sequence[str], prevalence: Sequence[str]) -> None:
+    """Refuse rules and shares that nobody could read, before images are.
+
+    Raises:
+        UsageError: one is not a rule, or not a share.
+    """
+    from zoo.evaluation import parse_prevalence, read_rules
+
+    read_rules(operating)
+    parse_prevalence(prevalence)
 
 
 def judge_target(
@@ -146,8 +160,13 @@ class Target:
 
     @property
     def keeps_seen(self) -> bool:
-        """Whether its own test images were judged in training although it had seen some, as was asked then."""
-        return self.own and self.runtime.manifest.provenance.config.leaks == "keep"
+        """Whether its own test images were judged in training although it had seen some, as was asked then.
+
+        Not of a recalibrated file: images that recalibrated it are never judged unasked, and its list does not tell
+        them from the others.
+        """
+        manifest = self.runtime.manifest
+        return self.own and manifest.provenance.config.leaks == "keep" and not manifest.recalibrated
 
     def learnt(self, split: str) -> bool:
         """Whether this split of its own images was trained on; fold none trains on validation images, too."""
@@ -221,7 +240,7 @@ def load_plugin(run: RunFolder) -> ModelPlugin | None:
 
 def look_up(target: Target, split: str) -> Overlap | SeenImages | None:
     """Which images the model has seen; or what is said of all of them; or None: they are its own test images."""
-    from zoo.workflow._seen import NOT_KNOWN, find_overlap, find_unknown, name_start
+    from zoo.workflow._seen import NOT_KNOWN, UNKNOWN_SITE, find_overlap, find_unknown, name_start
 
     n, own = len(target.splits.split(split)), target.splits.fingerprint.sha256
     if target.own and split != "test":
@@ -230,7 +249,8 @@ def look_up(target: Target, split: str) -> Overlap | SeenImages | None:
         return SeenImages(count=n, of=n, how="judged", note=note)
     # Members of an ensemble may have been trained on other images, or on these split otherwise.
     elsewhere = any(member.data.sha256 != own for member in target.runtime.manifest.members)
-    if target.own and not elsewhere:  # the notes of the data say what its splits share
+    again = target.runtime.manifest.recalibrated  # maybe on some of its own test images
+    if target.own and not elsewhere and not again:  # the notes of the data say what its splits share
         origin = target.runtime.manifest.provenance
         if target.seen is None or not len(target.seen.files.get("start", ())):
             unknown = find_unknown(origin.notes)
@@ -238,9 +258,10 @@ def look_up(target: Target, split: str) -> Overlap | SeenImages | None:
         start = name_start(weights=origin.weights is not None, teacher=origin.teacher is not None)
         return find_overlap(target.splits, split, target.seen, "start", start=start)
     if target.seen is None:
-        return SeenImages(count=None, of=n, how="not known", note=NOT_KNOWN)
-    overlap = find_overlap(target.splits, split, target.seen)
-    return dataclasses.replace(overlap, recalibrated=target.runtime.manifest.recalibrated)
+        return SeenImages(
+            count=None, of=n, how="not known", note=UNKNOWN_SITE if target.own and not elsewhere else NOT_KNOWN
+        )
+    return dataclasses.replace(find_overlap(target.splits, split, target.seen), recalibrated=again)
 
 
 def leave_out_seen(target: Target, split: str, *, include: bool) -> tuple[Splits, SeenImages | None]:

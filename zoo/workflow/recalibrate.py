@@ -141,7 +141,7 @@ def recalibrate(
     bare = msgspec.structs.replace(
         old, temperature=temperature, report=None, reference=None, files={}, sizes={}, golden=None
     )
-    new, settled = choose_anew(bare, answered.logits, fit, noun="image")
+    new, settled = choose_anew(bare, answered.logits, fit, noun="image", before=old.temperature)
     settled = (*([kept] if kept else ()), *settled)
     graph.set_temperature(temperature)
     runtime = open_file(graph.model, new, reference=False)

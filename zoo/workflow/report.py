@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from zoo._support.files import atomic_write, refuse_idle_overwrite, refuse_occupied
+from zoo._support.files import atomic_write, refuse_file, refuse_idle_overwrite, refuse_occupied
 from zoo._support.text import quote_path
 from zoo.errors import DataError, OutputError, TrainingError, UsageError, ZooError
 from zoo.spec import Display, Robustness, decode, encode, pick_reading
@@ -105,7 +105,7 @@ def report(
     """
     from zoo.runs import find_run, open_run
     from zoo.workflow._folds import keep_answers
-    from zoo.workflow.evaluate import judge_target, leave_out_seen, open_target
+    from zoo.workflow.evaluate import check_words, judge_target, leave_out_seen, open_target
 
     if heatmaps and not images:
         raise UsageError(
@@ -114,6 +114,9 @@ def report(
             options=["--heatmaps"],
         )
     refuse_idle_overwrite(out, "--out", overwrite=overwrite)
+    check_words(operating, prevalence)
+    if out is not None:
+        refuse_file(Path(out))
     place = Path(target) if target is not None else find_run(None)
     for file in () if out is None else (Path(out) / name for name in (PAGE_FILE, REPORT_FILE, CARD_FILE)):
         refuse_occupied(file, overwrite=overwrite)

@@ -188,7 +188,7 @@ def show_calibration(subject: Subject) -> Html:
     rows = [
         ("Brier score (0 is best)", found.brier),
         ("negative log-likelihood, nats", found.nll),
-        (f"expected calibration error, {found.bins} bins", found.ece),
+        (f"expected calibration error, {found.bins} bins, without an interval: few images raise it", found.ece),
         (
             f"temperature, {'median of the folds' if subject.expected else subject.origin_of_temperature}",
             found.temperature,
