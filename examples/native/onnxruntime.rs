@@ -1,17 +1,14 @@
 // A bundle on ONNX Runtime from Rust, without a crate: the logits and probabilities of one raw picture.
 //
-//   rustc -O onnxruntime.rs -o predict
-//   ./predict /path/to/libonnxruntime.so.1 NAME.zoo PICTURE
+//   rustc -O onnxruntime.rs -o predict && ./predict /path/to/libonnxruntime.so.1 NAME.zoo PICTURE
 //
-// The library is opened when the program starts: that of a release of ONNX Runtime, of its Python wheel or of its
-// package for node. A picture is a PPM (P6, 8 bit) or a PGM (P5, 16 bit), without comments. With a network and
-// crates, the crate `ort` is more comfortable.
+// The library is that of a release of ONNX Runtime, of its Python wheel or of its package for node. A picture is a PPM
+// (P6, 8 bit) or a PGM (P5, 16 bit), without comments. With crates, the crate `ort` is more comfortable.
 use std::ffi::{c_char, c_int, c_void, CStr, CString};
 use std::ptr::{null, null_mut};
 
 type Call = *const c_void; // a function of the table, to be cast to its signature in onnxruntime_c_api.h
 type Out = *mut *mut c_void;
-
 extern "C" {
     fn dlopen(path: *const c_char, flags: c_int) -> *mut c_void;
     fn dlsym(library: *mut c_void, name: *const c_char) -> *const c_void;
@@ -44,16 +41,15 @@ fn main() {
     let (channels, element) = if deep { (1, 4) } else { (3, 2) }; // ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT16, _UINT8
     let shape = [1, side(height), side(width), channels];
     let manifest = std::fs::read_to_string(format!("{bundle}/manifest.json")).expect("no manifest.json");
-    let labels = manifest.split_once("\"labels\"").unwrap().1; // enough for names without quotes or brackets
-    let labels: Vec<&str> = labels.split_once(']').unwrap().0.split('"').skip(1).step_by(2).collect();
-    // What `zoo predict` refuses is above the range of a network; "maximum" stands nowhere else in a manifest of ours.
-    let ranges = manifest.split("\"maximum\":").skip(1);
-    for most in ranges.map(|rest| rest.split(['}', ',']).next().unwrap().trim().parse::<f64>().expect("no number")) {
-        let brightest = pixels.chunks_exact(2).map(|two| u16::from_ne_bytes([two[0], two[1]])).max().unwrap_or(0);
+    let labels = manifest.split_once("\"labels\"").unwrap().1.split_once(']').unwrap().0; // names without quotes
+    let labels: Vec<&str> = labels.split('"').skip(1).step_by(2).collect();
+    let brightest = pixels.chunks_exact(2).map(|two| u16::from_ne_bytes([two[0], two[1]])).max().unwrap_or(0);
+    for rest in manifest.split("\"maximum\":").skip(1) { // the range of a network, and nothing else in a manifest
+        let most: f64 = rest.split(['}', ',']).next().unwrap().trim().parse().expect("no number");
         assert!(!deep || f64::from(brightest) <= most, "a pixel has the value {brightest}, expected 0 to {most}");
     }
-    let [model, input, logits, probabilities] =
-        [format!("{bundle}/model.onnx").as_str(), "image", "logits", "probabilities"].map(text);
+    let model = text(&format!("{bundle}/model.onnx"));
+    let [input, logits, probabilities] = ["image", "logits", "probabilities"].map(text);
     let (inputs, outputs) = ([input.as_ptr()], [logits.as_ptr(), probabilities.as_ptr()]);
     let (mut environment, mut options, mut session) = (null_mut(), null_mut(), null_mut());
     let (mut memory, mut image, mut answers) = (null_mut(), null_mut(), [null_mut::<c_void>(); 2]);
@@ -78,8 +74,6 @@ fn main() {
             ort!(api, 51, answer => *mut c_void, &mut data => Out); // GetTensorMutableData
             std::slice::from_raw_parts(data as *const f32, labels.len())
         });
-        for (index, label) in labels.iter().enumerate() {
-            println!("{}\t{}\t{label}", logits[index], probabilities[index]);
-        }
+        labels.iter().enumerate().for_each(|(at, one)| println!("{}\t{}\t{one}", logits[at], probabilities[at]));
     }
 }

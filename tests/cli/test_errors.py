@@ -87,7 +87,7 @@ def test_a_tampered_bundle_is_refused_with_status_3(copied: Callable[[str], Path
 def test_a_defect_of_ours_is_one_line_and_the_traceback_is_for_those_who_ask(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise RuntimeError("two\nlines")
 
     monkeypatch.setattr(zoo, "models", broken)
@@ -111,7 +111,7 @@ def test_a_defect_of_ours_is_one_line_and_the_traceback_is_for_those_who_ask(
     ids=["of Python", "of torch"],
 )
 def test_want_of_memory_is_not_called_a_defect(problem: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    def greedy(*_: object) -> None:
+    def greedy(*_: object, **__: object) -> None:
         raise problem
 
     monkeypatch.setattr(zoo, "models", greedy)
@@ -151,7 +151,7 @@ def test_what_is_missing_of_ourselves_is_a_defect(monkeypatch: pytest.MonkeyPatc
 
 
 def test_ctrl_c_is_status_130_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    def stopped(*_: object) -> None:
+    def stopped(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(zoo, "models", stopped)

@@ -129,7 +129,7 @@ def test_a_shard_of_many_different_names_takes_no_matrix_of_all_of_them() -> Non
 
     n = 60_000
     held = Shard([], b"", b"", b"", np.arange(n, dtype=np.int32).tobytes(), [(f"n{i}",) for i in range(n)],
-                 [False] * n, [], {}, 0, [()] * n, [])  # fmt: skip
+                 [False] * n, [], {}, 0, [()] * n, [], False)  # fmt: skip
     labels, targets = targets_of([held], np.arange(n), None, "all")
     assert [labels[target] for target in targets.tolist()] == [f"n{i}" for i in range(n)]
 

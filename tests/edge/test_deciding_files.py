@@ -272,7 +272,8 @@ def test_card_says_how_it_decides() -> None:
 
 def test_card_says_what_decisions_made_of_the_images_judged() -> None:
     report = msgspec.structs.replace(subject_of("two", images=False).report, **decided())
-    card = model_card(msgspec.structs.replace(deciding_manifest(), report=report))
+    own = deciding_manifest(operating=(make_point("class 0", 0.4375),))
+    card = model_card(msgspec.structs.replace(own, report=report))
     for text in (
         "class 0, sensitivity=0.9: sensitivity 0.800 (0.750 – 0.850), specificity 0.700",
         "Sets that hold the right label: 0.850",

@@ -14,6 +14,7 @@ import pytest
 from dying import FATAL, GREEDY, KILLED, compressed_tiff, python_path
 from edge_models import make_bundle, paint
 from serving import serving
+from waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,6 +112,7 @@ def test_serve_says_503_where_the_decoder_was_killed(tmp_path: Path, environment
         infer = server.ask("POST", f"/v2/models/{name}/infer", asked, Content_Type="application/json")
         assert (infer.status, infer.headers["retry-after"]) == (503, "1")
         counted = server.ask("GET", "/metrics").body.decode()
+        wait_until(lambda: len(log.read_text().splitlines()) == 8)  # a line follows its answer
     assert 'zoo_refused_total{reason="decoder"} 6.0' in counted
     assert 'zoo_refused_total{reason="image"} 1.0' in counted
     lines = [json.loads(line) for line in log.read_text().splitlines()]

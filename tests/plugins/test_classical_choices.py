@@ -41,7 +41,7 @@ def test_frozen_features_of_a_network_become_one_file(network: Path, colours: Pa
     assert manifest.parity.flips == 0
     assert manifest.provenance.weights is not None
     assert manifest.provenance.weights.startswith(f"file:network/{WEIGHTS} sha256:")
-    assert manifest.licence == "unknown", "the card knows nothing of the user's own file"
+    assert manifest.licence == "apache-2.0", "that of the run whose weights these are"
     assert manifest.provenance.config.features == "frozen:simple_cnn"
     assert manifest.preprocess.mean == (0.5, 0.5, 0.5), "the network's own, not that of pixels"
     assert sorted(path.suffix for path in Path(done.run).iterdir() if path.suffix in {".pt", ".pkl"}) == []

@@ -130,7 +130,7 @@ def test_training_starts_from_a_file_of_another_size_and_says_what_was_changed(
     card = sized(card, 28)
     said: dict[str, Any] = {}
     run: Any = SimpleNamespace(
-        add_notes=lambda notes: said.update(notes=tuple(notes)), record=SimpleNamespace(precision=None)
+        add_notes=lambda notes, **_: said.update(notes=tuple(notes)), record=SimpleNamespace(precision=None)
     )
     context = TrainContext(pretrained=tmp_path / "file.safetensors")
     data: Any = SimpleNamespace(labels=("a", "b"))

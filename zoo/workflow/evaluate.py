@@ -222,7 +222,7 @@ def open_target(
     if skip_bad:
         splits = only_readable(splits, split, runtime)
     own = data is None or (splits.fingerprint.sha256 == origin.data.sha256 and not undivided)
-    whole, left = given.split(split), splits.split(split)
+    whole, left = ({"train": one.train, "val": one.val, "test": one.test}[split] for one in (given, splits))
     bad = frozenset(whole.ids).difference(left.ids) if len(left) < len(whole) else frozenset[str]()
     return Target(runtime, plugin, splits, seen, own, run, bad)
 

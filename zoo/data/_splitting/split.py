@@ -217,13 +217,13 @@ def _refuse_gaps(
 ) -> None:
     """Refuse a class that is not in every part; labels of which an image has several may be rarer than parts."""
     if len(np.unique(part)) < len(parts):
-        raise _too_few(f"{name}: has", np.ones(len(part), np.bool_), groups, grouped_by, parts)
+        raise _too_few(f"the data of {name} has", np.ones(len(part), np.bool_), groups, grouped_by, parts)
     if targets.ndim != 1:
         return
     there = np.unique(targets)
     for number in range(len(parts)):
         for k in np.setdiff1d(there, targets[part == number]).tolist():
-            what = f"{name}: class {labels[k]!r} has"
+            what = f"class {labels[k]!r} of {name} has"
             raise _too_few(what, targets == k, groups, grouped_by, parts, label=labels[k])
 
 
@@ -240,12 +240,12 @@ def _too_few(
     if groups is not None:
         count = len(np.unique(groups[mine]))
         held += f" of {format_count(count, 'group')}" + (f" (by {grouped_by})" if grouped_by else "")
-        remedy += " of other groups; or give --group, a column or a pattern, where images of one group may be parted"
+        remedy += " of other groups, or name other groups by --group"
         fields_of_groups = {"groups": count, "grouped_by": grouped_by}
     else:
         fields_of_groups = {}
     return DataError(
-        f"{what} {held}, expected enough for each of {brief(parts)}; {remedy}; or ask for fewer parts",
+        f"{what} {held}, expected enough for each of {brief(parts)}; {remedy}, or ask for fewer parts",
         code="split-too-few",
         images=int(mine.sum()),
         parts=list(parts),
