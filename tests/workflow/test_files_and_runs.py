@@ -223,7 +223,7 @@ class TestRuns:
 
     def test_a_file_in_the_way_is_one_line(self) -> None:
         Path("r").write_text("x")
-        with pytest.raises(OutputError, match="--out"):
+        with refused("out-name", UsageError):
             create_run(Path("r"), record())
 
     def test_a_real_folder_called_latest_is_left_alone(self) -> None:

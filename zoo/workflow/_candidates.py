@@ -236,8 +236,8 @@ def list_late(found: Candidates, licence: Sequence[str] = ()) -> list[str]:
     for one in found.networks:
         with contextlib.suppress(CatalogueError):  # whatever brought the model is gone
             card = registry.find(one.model)
-            usable = card.weights is not None and is_licence_of(card.weights.licence, licence)
-            if usable and not one.budget.get("pretrained") and is_here(card):
+            allowed = card.weights is None or is_licence_of(card.weights.licence, licence)
+            if allowed and not one.budget.get("pretrained") and is_here(card):
                 late.append(one.model)
     return late
 
