@@ -15,7 +15,7 @@ from zoo.evaluation.metrics import title_of
 from zoo.evaluation.page import _methods
 from zoo.evaluation.page._about import demographics, sets_of, training_notes
 from zoo.evaluation.page._html import Html, paragraph, table
-from zoo.evaluation.page._who import say_groups
+from zoo.evaluation.page._who import describe_groups
 from zoo.evaluation.page._words import describe_input, describe_weights
 from zoo.spec import EVIDENCE
 
@@ -198,7 +198,7 @@ def _failures(subject: Subject) -> Iterator[str]:
         yield "Confusion matrix, above."
     if subject.gallery is not None:
         yield "The most confident mistakes of each class, above."
-    yield from say_groups(subject)
+    yield from describe_groups(subject)
 
 
 def _available(subject: Subject) -> Iterator[str]:
@@ -348,7 +348,7 @@ TRIPOD: tuple[tuple[str, str, Fill | None], ...] = (
     ("12f", "updating of the model", _methods.say_updating),
     ("12g", "how predictions were computed for the evaluation", _methods.say_evaluation),
     ("13", "class imbalance", _imbalance),
-    ("14", "fairness", say_groups),
+    ("14", "fairness", describe_groups),
     ("15", "output of the model", _output),
     ("16", "differences between training and evaluation", _difference),
     ("17", "ethical approval", None),
@@ -365,7 +365,7 @@ TRIPOD: tuple[tuple[str, str, Fill | None], ...] = (
     ("21", "numbers of participants and outcomes", _development),
     ("22", "specification of the model", _specification),
     ("23a", "performance with intervals, subgroups too", _estimates),
-    ("23b", "heterogeneity of performance", say_groups),
+    ("23b", "heterogeneity of performance", describe_groups),
     ("24", "results of updating", _methods.say_updated),
     ("25", "interpretation", None),
     ("26", "limitations", None),

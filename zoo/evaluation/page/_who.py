@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from zoo.evaluation.page._subject import Subject
     from zoo.spec import Corrupted, Difference, Interval, Subgroup
 
-__all__ = ["say_groups", "show_baselines", "show_groups", "show_robustness", "show_shortcuts"]
+__all__ = ["describe_groups", "show_baselines", "show_groups", "show_robustness", "show_shortcuts"]
 
 
 def show_baselines(subject: Subject) -> Html:
@@ -30,7 +30,7 @@ def show_baselines(subject: Subject) -> Html:
     return table(said, ("model", *map(title_of, keys)), rows)
 
 
-def say_groups(subject: Subject) -> Iterator[str]:
+def describe_groups(subject: Subject) -> Iterator[str]:
     """For a checklist: by which columns there are figures, and in how many groups a difference is shown."""
     columns = dict.fromkeys(one.column for one in subject.report.subgroups)
     if not columns:
